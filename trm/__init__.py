@@ -1,0 +1,40 @@
+"""Tiny Recursive Models: train, evaluate and look inside (arXiv 2510.04871).
+
+Public names are imported on first use, so ``import trm`` costs nothing and a command that
+needs only the model never pays for Lightning or Hydra.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "InputError": "trm.errors",
+    "TinyRecursiveModel": "trm.models.trm",
+    "State": "trm.models.recursion",
+    "Step": "trm.models.recursion",
+    "trajectory": "trm.models.recursion",
+    "Task": "trm.tasks.base",
+    "Sudoku": "trm.tasks.sudoku",
+    "load": "trm.checkpoints.native",
+}
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from trm.checkpoints.native import load
+    from trm.errors import InputError
+    from trm.models.recursion import State, Step, trajectory
+    from trm.models.trm import TinyRecursiveModel
+    from trm.tasks.base import Task
+    from trm.tasks.sudoku import Sudoku
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'trm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

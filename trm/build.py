@@ -1,0 +1,69 @@
+"""Make an object from its config: ``_target_`` and keyword arguments."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from trm.errors import InputError
+
+T = TypeVar("T")
+
+
+def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) -> T:
+    """Call the ``_target_`` of a config with its other keys, and with what only code can give.
+
+    Checkpoints carry such configs, so a target must be a subclass of ``kind`` (or a function
+    returning one is refused): opening a file cannot call anything else.
+
+    Args:
+        config: plain mapping with ``_target_``
+        kind: class the target must be or derive from
+        group: config group, for messages
+        given: arguments that no config knows, such as the vocabulary's size
+
+    Raises:
+        InputError: an unknown target or an argument it does not take
+    """
+    arguments = dict(config)
+    target = locate(str(arguments.pop("_target_", None)), group)
+    if not (inspect.isclass(target) and issubclass(target, kind)):
+        raise InputError(f"{group}._target_={config['_target_']} is no {kind.__name__}")
+    check_arguments(target, arguments, group)
+    return target(**arguments, **given)
+
+
+def locate(path: str, group: str) -> Any:
+    """Import ``package.module.name``.
+
+    Raises:
+        InputError: there is no such thing
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{group}._target_={path} cannot be imported: {error}") from None
+
+
+def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], group: str) -> None:
+    """Refuse arguments the target does not take, with the nearest that it does.
+
+    Raises:
+        InputError: naming the first surplus argument
+    """
+    known = inspect.signature(target).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
+        return
+    for name in arguments:
+        if name not in known:
+            raise InputError(
+                f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
+            )
+
+
+def nearest(name: str, known: Any) -> str:
+    """Suggest the known name that looks most alike, or list them all."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}"

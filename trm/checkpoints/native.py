@@ -1,0 +1,136 @@
+"""The library's own checkpoint: a Lightning file that also says how to rebuild the model.
+
+Beside Lightning's own keys it holds plain types under ``trm``: the format version, the resolved
+config and the data manifest. ``state_dict`` has the weights that were validated (the EMA, if
+there is one), ``current_model_state`` those the optimizer steps. Nothing needs pickled classes,
+so the file opens with ``weights_only=True``.
+"""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trm.build import build
+from trm.errors import InputError
+from trm.tasks.base import Task
+
+FORMAT = 1  # raise it when a file of the old format can no longer be read as it is
+_PREFIX = "model."  # of the network's keys inside the LightningModule
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        path: where it was read
+        contents: everything in the file
+    """
+
+    path: Path
+    contents: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of the run."""
+        return self.contents["trm"]["config"]
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps taken."""
+        return self.contents["global_step"]
+
+    def task(self) -> Task:
+        """Rebuild the task."""
+        return build(self.config["task"], Task, "task")
+
+    def model(self) -> nn.Module:
+        """Rebuild the model with the validated weights, in eval mode.
+
+        Raises:
+            InputError: weights that do not fit the config
+        """
+        model = build_model(self.config["model"], self.task())
+        load_weights(model, self)
+        return model.eval()
+
+
+def metadata(config: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return what goes under ``trm`` in a new checkpoint."""
+    return {"format": FORMAT, "config": config, "manifest": manifest}
+
+
+def build_model(config: dict[str, Any], task: Task) -> nn.Module:
+    """Make the model of a config for a task's vocabulary and cells, with fresh weights."""
+    return build(config, nn.Module, "model", vocab_size=task.vocab_size, seq_len=task.cells)
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Open a checkpoint; no code in it is run.
+
+    Raises:
+        InputError: no such file, a truncated file, or no checkpoint of this library
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist; runs keep theirs in checkpoints/")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        said = str(error).strip().partition("\n")[0][:120]
+        raise InputError(
+            f"checkpoint {path} cannot be opened: it is truncated, no checkpoint, or wants to run "
+            f"code ({said})"
+        ) from None
+    if not isinstance(contents, dict) or "trm" not in contents:
+        raise InputError(f"{path} is a torch file, but no checkpoint of this library: no key 'trm'")
+    if contents["trm"]["format"] != FORMAT:
+        raise InputError(
+            f"checkpoint {path} has format {contents['trm']['format']}, this version reads "
+            f"{FORMAT}; use the version of trm that wrote it"
+        )
+    return Checkpoint(path, contents)
+
+
+def load(path: str | Path) -> nn.Module:
+    """Return the model of a checkpoint, with the weights that were validated, in eval mode.
+
+    Raises:
+        InputError: as ``read`` and ``Checkpoint.model``
+    """
+    return read(path).model()
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's validated weights into a model.
+
+    Raises:
+        InputError: a missing or surplus key or another shape, naming the first
+    """
+    weights = {
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in checkpoint.contents["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    own = model.state_dict()
+    for name in own.keys() | weights.keys():
+        mine, theirs = (tuple(d[name].shape) if name in d else "absent" for d in (own, weights))
+        if mine != theirs:
+            raise InputError(
+                f"{checkpoint.path} does not fit the model: {name} is {theirs} in the file and "
+                f"{mine} in the model; model and task settings must be those of its run"
+            )
+    model.load_state_dict(weights)
+    table = getattr(model, "identifiers", None)
+    if table is not None:
+        saved = checkpoint.contents["identifiers"]
+        if saved.shape != table.weights.shape:
+            raise InputError(
+                f"{checkpoint.path} has {len(saved)} identifier rows, the model {len(table.weights)}"
+            )
+        table.weights = saved.to(table.weights)

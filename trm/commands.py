@@ -1,0 +1,128 @@
+"""What the Hydra commands share: where configs lie, run folders, and errors in one line."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trm.build import nearest
+from trm.errors import InputError
+
+_PACKAGE = Path(__file__).parent
+# The wheel carries the configs inside the package; a checkout has them beside it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+
+_MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
+
+
+def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose the config from the command line and call ``main``.
+
+    What a person can mend is printed as one line, with exit status 2; anything else is a fault of
+    ours and keeps its traceback.
+    """
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            return main(cfg)
+        except _MENDABLE as error:  # caught here, Hydra prints nothing of its own
+            fail(one_line(error, config_name))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too
+    command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
+    try:
+        command()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except _MENDABLE as error:
+        fail(one_line(error, config_name))
+
+
+def fail(message: str) -> NoReturn:
+    """End a command with one line of explanation."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def one_line(error: BaseException, config_name: str) -> str:
+    """Say in one line what to mend; a misspelt key gets the nearest known one."""
+    cause: BaseException | None = error
+    while cause is not None:  # Hydra wraps what a _target_ raised
+        if isinstance(cause, InputError):
+            return str(cause)
+        cause = cause.__cause__
+    said = " ".join(str(error).split())
+    if misspelt := re.search(r"(?:Could not override|Key) '([^']+)'", said):
+        key = misspelt[1]
+        if "not in struct" in said or "Could not override" in said:
+            return f"config key {key!r} does not exist; {_nearest_key(key, config_name)}"
+    return said
+
+
+def run_folder(config: dict[str, Any], task_name: str) -> Path:
+    """Make and return a new folder for a run: ``logs/<task>/runs/<date>_<time>``.
+
+    ``run_dir`` in the config names it instead; a multirun has its own numbered folders.
+
+    Raises:
+        InputError: ``run_dir`` exists and is not empty, or cannot be made
+    """
+    if config["run_dir"] is None and _is_multirun():
+        return Path(HydraConfig.get().runtime.output_dir)
+    named = config["run_dir"]
+    folder = Path(named or Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S}"))
+    try:
+        if named:
+            folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise InputError(
+                    f"run_dir={named} is not empty; name a new folder, or continue the run in it "
+                    f"with ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
+                )
+            return folder
+        number = 1
+        while True:
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:  # two runs started in the same second
+                number += 1
+                folder = folder.with_name(f"{folder.name.partition('-run')[0]}-run{number}")
+    except OSError as error:
+        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
+
+
+def _is_multirun() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _nearest_key(key: str, config_name: str) -> str:
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        config = hydra.compose(config_name=config_name)
+    keys = [name for name in _dotted(OmegaConf.to_container(config)) if "_target_" not in name]
+    leaf = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]
+    if leaf:
+        return f"did you mean {leaf[0]}?"
+    close = nearest(key, keys)
+    return close if close.startswith("did") else f"--help lists the keys, +{key}=... adds one"
+
+
+def _dotted(config: Any, prefix: str = "") -> list[str]:
+    if not isinstance(config, dict):
+        return [prefix]
+    names = [prefix] if prefix else []
+    for name, value in config.items():
+        names += _dotted(value, f"{prefix}.{name}" if prefix else str(name))
+    return names

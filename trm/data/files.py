@@ -1,0 +1,197 @@
+"""Puzzles from files in the published layout, a local folder or the Hugging Face Hub."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import torch
+
+from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
+from trm.errors import InputError
+from trm.tasks.base import Task
+
+_HEADER = "source,question,answer,rating"
+_CHECKED_AT_ONCE = 8192  # rows whose rules are checked together
+
+
+def from_folder(
+    task: Task,
+    path: str | None,
+    val_share: float = 0.1,
+    seed: int = 0,
+    augmentations: int | None = None,
+) -> PuzzleData:
+    """Read ``train`` and ``test`` as ``.csv`` or ``.csv.gz`` from a folder.
+
+    The published data has no validation split: a seeded ``val_share`` of the training puzzles,
+    whole symmetry classes at a time, is held out of training.
+
+    Raises:
+        InputError: a missing folder or file, or a bad row
+    """
+    if path is None:
+        raise InputError(
+            "data.path=null names no folder; give the folder that holds train.csv and test.csv "
+            "(or .csv.gz), or read from the Hub with data=sudoku_extreme_hub"
+        )
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"data.path={path} is no folder; give the folder that holds train.csv and test.csv "
+            f"(or .csv.gz)"
+        )
+    files = {name: _find(folder, name) for name in ("train", "test")}
+    return _splits(task, files, f"folder {folder.name}", val_share, seed, augmentations)
+
+
+def from_hub(
+    task: Task,
+    repo: str,
+    revision: str,
+    val_share: float = 0.1,
+    seed: int = 0,
+    augmentations: int | None = None,
+    train_file: str = "train.csv",
+    test_file: str = "test.csv",
+) -> PuzzleData:
+    """Read the same layout from a data set on the Hugging Face Hub (extra ``hub``).
+
+    Files already in the Hub's local cache are used without a network.
+
+    Raises:
+        InputError: ``huggingface_hub`` is missing, a file cannot be had, or a bad row
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError:
+        raise InputError(
+            "data from the Hub needs the package huggingface_hub; install it with "
+            "pip install 'trm[hub]', or download the files by hand and give data.path"
+        ) from None
+    files = {}
+    for name, file in (("train", train_file), ("test", test_file)):
+        try:
+            files[name] = Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision))
+        except Exception as error:  # the Hub client raises a dozen classes for one remedy
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise InputError(
+                f"{file} of {repo} at {revision} cannot be downloaded ({type(error).__name__}: "
+                f"{reason}); put train.csv and test.csv into a folder and give data.path"
+            ) from None
+    return _splits(task, files, f"hub {repo} at {revision}", val_share, seed, augmentations)
+
+
+def read_csv(path: Path, task: Task) -> PuzzleSet:
+    """Read the rows ``source,question,answer,rating`` of a ``.csv`` or ``.csv.gz`` file.
+
+    Raises:
+        InputError: naming file, line, value and rule of the first bad row, and how many follow
+    """
+    bad: list[tuple[int, str]] = []
+    lines, questions, answers, ratings = [], [], [], []
+    for line, text in _rows(path, longest=4 * task.cells + 1024):
+        row = text.split(",")
+        if len(row) != 4:
+            bad.append((line, f"{len(row)} fields instead of the 4 of {_HEADER!r}"))
+        elif len(row[1]) != task.cells or len(row[2]) != task.cells:
+            name, value = ("question", row[1]) if len(row[1]) != task.cells else ("answer", row[2])
+            bad.append((line, f"{name} {_short(value)} has {len(value)} cells, not {task.cells}"))
+        elif not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
+            bad.append((line, f"rating {_short(row[3])} is no whole number"))
+        else:
+            lines.append(line)
+            questions.append(row[1])
+            answers.append(row[2])
+            ratings.append(int(row[3]))
+    x_input, y_true = _encode(questions, task), _encode(answers, task)
+    for row_number in _bad_rows(x_input, y_true, task):
+        problem = _problem(questions[row_number], answers[row_number], task)
+        bad.append((lines[row_number], problem))
+    if bad:
+        line, problem = min(bad)
+        more = f"; {len(bad) - 1} more bad rows follow" if len(bad) > 1 else ""
+        raise InputError(f"{path}, line {line}: {problem}{more}")
+    if not lines:
+        raise InputError(f"{path} holds no puzzles, only a header")
+    return PuzzleSet.of(x_input, y_true, np.array(ratings, dtype=np.int64))
+
+
+def _find(folder: Path, name: str) -> Path:
+    for file in (folder / f"{name}.csv", folder / f"{name}.csv.gz"):
+        if file.is_file():
+            return file
+    raise InputError(f"{folder} holds neither {name}.csv nor {name}.csv.gz")
+
+
+def _splits(
+    task: Task,
+    files: dict[str, Path],
+    source: str,
+    val_share: float,
+    seed: int,
+    augmentations: int | None,
+) -> PuzzleData:
+    puzzles = {name: read_csv(path, task) for name, path in files.items()}
+    train, val = hold_out(puzzles["train"], task, val_share, seed)
+    splits = {"train": train, "val": val, "test": puzzles["test"]}
+    said = f"{source}; validation: {len(val)} of {len(puzzles['train'])} training puzzles held out"
+    return PuzzleData.of(splits, task, augmentations, said)
+
+
+def _rows(path: Path, longest: int) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text without its line end) after checking the header."""
+    try:
+        with _open(path) as file:
+            header = file.readline(longest).rstrip("\r\n")
+            if header != _HEADER:
+                raise InputError(f"{path}, line 1: header {_short(header)} must be {_HEADER!r}")
+            for line, text in enumerate(iter(lambda: file.readline(longest), ""), start=2):
+                if len(text) == longest:
+                    raise InputError(f"{path}, line {line} is longer than {longest} characters")
+                # Only the line end goes: a maze may begin or end with spaces.
+                yield line, text.rstrip("\r\n")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as CSV text: {error}") from None
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return open(path, encoding="utf-8", newline="")
+
+
+def _encode(texts: list[str], task: Task) -> np.ndarray:
+    """Encode texts of the right length; 255 marks a foreign symbol."""
+    table = np.full(256, 255, dtype=np.uint8)
+    for symbol, token in task.symbols.items():
+        table[ord(symbol)] = token
+    # Latin-1 keeps one byte a cell; what it lacks becomes "?", which no task knows.
+    joined = "".join(texts).encode("latin-1", errors="replace")
+    return table[np.frombuffer(joined, dtype=np.uint8)].reshape(len(texts), task.cells)
+
+
+def _bad_rows(x_input: np.ndarray, y_true: np.ndarray, task: Task) -> list[int]:
+    bad = ((x_input == 255) | (y_true == 255)).any(axis=1)
+    for start in range(0, len(x_input), _CHECKED_AT_ONCE):
+        rows = slice(start, start + _CHECKED_AT_ONCE)
+        # Foreign symbols are bad already; as tokens they would be out of range.
+        x, y = (torch.from_numpy(np.where(a[rows] == 255, 0, a[rows])) for a in (x_input, y_true))
+        bad[rows] |= ~task.is_valid(x, y).numpy()
+    return np.flatnonzero(bad).tolist()
+
+
+def _problem(question: str, answer: str, task: Task) -> str:
+    for name, text in (("question", question), ("answer", answer)):
+        try:
+            task.encode(text)
+        except InputError as error:
+            return f"{name}: {error}"
+    x_input, y = task.encode(question), task.encode(answer)
+    said = task.explain(x_input) or task.explain(x_input, y) or "the answer breaks the rules"
+    return f"answer {_short(answer)} to {_short(question)}: {said}"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 90 else text[:87] + "...")

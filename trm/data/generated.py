@@ -1,0 +1,80 @@
+"""Puzzles made on the spot, with splits that share no puzzle up to symmetry."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from trm import counter_rng
+from trm.data.puzzles import PuzzleData, PuzzleSet
+from trm.errors import InputError
+from trm.tasks.base import Task
+from trm.tasks.sudoku import Sudoku
+from trm.tasks.sudoku_generator import SudokuGenerator
+
+_ROUND = 256  # puzzles made between two looks at which splits are full
+_MOST_WASTE = 20  # puzzles made per puzzle wanted before giving up
+
+Puzzle = tuple[np.ndarray, np.ndarray]
+
+
+def generated(
+    task: Task,
+    train: int,
+    val: int,
+    test: int,
+    clues: int | None = None,
+    seed: int = 0,
+    augmentations: int | None = None,
+) -> PuzzleData:
+    """Generate Sudoku puzzles with one solution each, all different.
+
+    A symmetry class belongs to one split, drawn by its hash, so no validation or test puzzle is
+    a training puzzle in disguise. Where classes are few (4x4), a split holds several symmetric
+    copies of each: enough for a smoke test, not for a claim.
+
+    Args:
+        task: a Sudoku task
+        train: number of training puzzles; ``val`` and ``test`` likewise
+        clues: clues per puzzle; None for as few as each grid allows
+        seed: the puzzles are a function of this number and the arguments above
+        augmentations: see ``PuzzleData``
+
+    Raises:
+        InputError: the task has no generator, or too few different puzzles exist
+    """
+    if not isinstance(task, Sudoku):
+        raise InputError(f"task {task.name!r} has no generator; read its puzzles from files")
+    generator = SudokuGenerator(task, seed)
+    wanted = {"train": train, "val": val, "test": test}
+    splits = _fill(task, lambda: generator.puzzle(clues), wanted, seed)
+    which = "as few clues as possible" if clues is None else f"{clues} clues"
+    return PuzzleData.of(splits, task, augmentations, f"generated: {which}, seed {seed}")
+
+
+def _fill(
+    task: Task, make: Callable[[], Puzzle], wanted: dict[str, int], seed: int
+) -> dict[str, PuzzleSet]:
+    names = list(wanted)
+    ends = np.cumsum([wanted[name] for name in names]) / sum(wanted.values())
+    filled: dict[str, list[Puzzle]] = {name: [] for name in names}
+    seen: set[bytes] = set()
+    for _ in range(_MOST_WASTE * sum(wanted.values()) // _ROUND + 1):
+        puzzles = [make() for _ in range(_ROUND)]
+        classes = task.symmetry_class(np.stack([x_input for x_input, _ in puzzles]))
+        places = counter_rng.uniform(counter_rng.key(seed, torch.from_numpy(classes.view(np.int64))))
+        for puzzle, place in zip(puzzles, places.numpy(), strict=True):
+            name = names[int(np.searchsorted(ends, place, side="right"))]
+            if len(filled[name]) < wanted[name] and puzzle[0].tobytes() not in seen:
+                seen.add(puzzle[0].tobytes())
+                filled[name].append(puzzle)
+        if all(len(filled[name]) == wanted[name] for name in names):
+            return {
+                name: PuzzleSet.of(*(np.stack(arrays) for arrays in zip(*filled[name], strict=True)))
+                for name in names
+            }
+    counts = ", ".join(f"{name} {len(filled[name])} of {wanted[name]}" for name in names)
+    raise InputError(
+        f"{task.name} does not have enough different puzzles ({counts}); ask for fewer puzzles "
+        f"or for more clues"
+    )

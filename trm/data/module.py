@@ -1,0 +1,91 @@
+"""Batches for Lightning: the loader counts steps, the batch is made on the device."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, IterableDataset
+
+from trm.data.puzzles import PuzzleData
+from trm.data.sampler import Batch, Sampler
+from trm.errors import InputError
+from trm.tasks.base import Task
+
+
+class PuzzleDataModule(LightningDataModule):
+    """Training batches that are a function of the step, validation batches in order.
+
+    The training loader yields step numbers, starting at the trainer's ``global_step``: a resumed
+    run continues with the very batch that would have come next. ``on_after_batch_transfer``
+    draws and augments that batch on the device.
+
+    Args:
+        data: the puzzles
+        task: gives the symmetries
+        batch_size: training puzzles per step, over all processes
+        eval_batch_size: validation puzzles at once, per process
+        seed: of the training stream
+
+    Raises:
+        InputError: a batch size below 1
+    """
+
+    def __init__(
+        self, data: PuzzleData, task: Task, batch_size: int, eval_batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if value < 1:
+                raise InputError(f"train.{name}={value} must be at least 1")
+        self.data, self.task, self.seed = data, task, seed
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self._sampler: Sampler | None = None
+
+    def train_dataloader(self) -> DataLoader[int]:
+        """Yield the numbers of the steps still to do."""
+        return _loader(lambda: range(self._trainer.global_step, self._trainer.max_steps))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Yield this process's share of the validation puzzles, each exactly once."""
+        return _loader(self._validation_batches)
+
+    def on_after_batch_transfer(self, batch: int | Batch, dataloader_idx: int) -> Batch:
+        """Turn a step number into its batch."""
+        if isinstance(batch, Batch):
+            return batch
+        if self._sampler is None:
+            self._sampler = Sampler(
+                self.data.splits["train"],
+                self.task,
+                self.batch_size,
+                self.seed,
+                self.data.augmentations,
+                self._trainer.strategy.root_device,
+            )
+        return self._sampler.batch(batch, self._trainer.global_rank, self._trainer.world_size)
+
+    @property
+    def _trainer(self) -> Any:
+        assert self.trainer is not None, "the data module belongs to a running trainer"
+        return self.trainer
+
+    def _validation_batches(self) -> Iterator[Batch]:
+        val = self.data.splits["val"]
+        mine = torch.arange(self._trainer.global_rank, len(val), self._trainer.world_size)
+        for part in mine.split(self.eval_batch_size):
+            yield Batch.of(val[part.numpy()])
+
+
+class _Stream(IterableDataset[Any]):
+    """An iterable made afresh for each pass."""
+
+    def __init__(self, make: Callable[[], Iterable[Any]]) -> None:
+        self.make = make
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.make())
+
+
+def _loader(make: Callable[[], Iterable[Any]]) -> DataLoader[Any]:
+    return DataLoader(_Stream(make), batch_size=None, num_workers=0)

@@ -1,0 +1,121 @@
+"""Puzzles in memory: arrays, splits, and the manifest that says what they are."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from trm import counter_rng
+from trm.errors import InputError
+from trm.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class PuzzleSet:
+    """Puzzles of one split.
+
+    Attributes:
+        x_input: questions, (puzzles, cells) uint8 tokens
+        y_true: answers, (puzzles, cells) uint8 tokens; PAD cells are not scored
+        puzzle_id: identifier of each puzzle, (puzzles,) int64; 0 where all share one
+        rating: difficulty as the source gives it, (puzzles,) int64, or None
+    """
+
+    x_input: np.ndarray
+    y_true: np.ndarray
+    puzzle_id: np.ndarray
+    rating: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls, x_input: np.ndarray, y_true: np.ndarray, rating: np.ndarray | None = None
+    ) -> "PuzzleSet":
+        """Make a set in which all puzzles share identifier 0."""
+        return cls(x_input, y_true, np.zeros(len(x_input), dtype=np.int64), rating)
+
+    def __len__(self) -> int:
+        return len(self.x_input)
+
+    def __getitem__(self, index: slice | np.ndarray) -> "PuzzleSet":
+        rating = None if self.rating is None else self.rating[index]
+        return PuzzleSet(self.x_input[index], self.y_true[index], self.puzzle_id[index], rating)
+
+    def checksum(self) -> str:
+        """SHA-256 of the arrays."""
+        digest = hashlib.sha256()
+        for array in (self.x_input, self.y_true, self.puzzle_id):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PuzzleData:
+    """The three splits, how training puzzles are augmented, and where all came from.
+
+    Attributes:
+        splits: ``train``, ``val`` and ``test``
+        augmentations: size of the fixed set of symmetric copies per training puzzle, the puzzle
+            itself aside; 0 for none, None for a new copy at every draw
+        manifest: source, counts, symmetry classes, overlaps and checksum; plain types only
+    """
+
+    splits: Mapping[str, PuzzleSet]
+    augmentations: int | None
+    manifest: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, splits: Mapping[str, PuzzleSet], task: Task, augmentations: int | None, source: str
+    ) -> "PuzzleData":
+        """Count, compare and checksum the splits.
+
+        Raises:
+            InputError: an empty split or a negative number of augmentations
+        """
+        for name, puzzles in splits.items():
+            if not len(puzzles):
+                raise InputError(f"the {name} split of {source} is empty; ask for more puzzles")
+        if augmentations is not None and augmentations < 0:
+            raise InputError(
+                f"data.augmentations={augmentations} is negative; take a count, 0 for none, "
+                f"or null for unlimited"
+            )
+        classes = {
+            name: set(task.symmetry_class(puzzles.x_input).tolist())
+            for name, puzzles in splits.items()
+        }
+        checksums = "".join(puzzles.checksum() for puzzles in splits.values())
+        manifest = {
+            "task": task.name,
+            "source": source,
+            "counts": {name: len(puzzles) for name, puzzles in splits.items()},
+            "symmetry_classes": {name: len(keys) for name, keys in classes.items()},
+            "shared_symmetry_classes": {
+                f"{a} and {b}": len(classes[a] & classes[b]) for a, b in combinations(classes, 2)
+            },
+            "augmentations": augmentations,
+            "sha256": hashlib.sha256(checksums.encode()).hexdigest(),
+        }
+        return cls(splits, augmentations, manifest)
+
+
+def hold_out(
+    puzzles: PuzzleSet, task: Task, share: float, seed: int
+) -> tuple[PuzzleSet, PuzzleSet]:
+    """Split off about ``share`` of the puzzles, whole symmetry classes at a time.
+
+    Returns:
+        the puzzles kept and the puzzles held out
+
+    Raises:
+        InputError: ``share`` is not between 0 and 1
+    """
+    if not 0 < share < 1:
+        raise InputError(f"data.val_share={share} is not between 0 and 1; 0.1 holds out a tenth")
+    classes = torch.from_numpy(task.symmetry_class(puzzles.x_input).view(np.int64))
+    held_out = (counter_rng.uniform(counter_rng.key(seed, classes)) < share).numpy()
+    return puzzles[~held_out], puzzles[held_out]

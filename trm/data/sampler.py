@@ -1,0 +1,93 @@
+"""Training batches as a pure function of (seed, step)."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from trm import counter_rng
+from trm.data.puzzles import PuzzleSet
+from trm.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Puzzles as the model reads them.
+
+    Attributes:
+        x_input: questions, (batch, seq) int64
+        y_true: answers, (batch, seq) int64; PAD cells are not scored
+        puzzle_id: identifiers, (batch,) int64
+    """
+
+    x_input: Tensor
+    y_true: Tensor
+    puzzle_id: Tensor
+
+    @classmethod
+    def of(cls, puzzles: PuzzleSet, device: torch.device | str = "cpu") -> "Batch":
+        """Load a set of puzzles as one batch."""
+        arrays = (puzzles.x_input, puzzles.y_true, puzzles.puzzle_id)
+        return cls(*(torch.from_numpy(array).to(device).long() for array in arrays))
+
+    def __len__(self) -> int:
+        return len(self.x_input)
+
+    def __getitem__(self, index: slice | Tensor) -> "Batch":
+        return Batch(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Move to a device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+class Sampler:
+    """Draw puzzles with replacement and a symmetric copy of each, all on one device.
+
+    Nothing advances: batch ``k`` needs neither the batches before it nor a generator's state, so
+    a resumed run and any number of processes see the same stream.
+
+    Args:
+        puzzles: training puzzles
+        task: gives the symmetries
+        batch_size: puzzles per batch, over all processes
+        seed: of the stream; the fixed set of copies depends on it too
+        augmentations: see ``PuzzleData``
+        device: where the puzzles are kept and the batches made
+    """
+
+    def __init__(
+        self,
+        puzzles: PuzzleSet,
+        task: Task,
+        batch_size: int,
+        seed: int,
+        augmentations: int | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.task, self.batch_size, self.seed = task, batch_size, seed
+        self.augmentations = augmentations
+        self.device = torch.device(device)
+        arrays = (puzzles.x_input, puzzles.y_true, puzzles.puzzle_id)
+        self._x_input, self._y_true, self._puzzle_id = (
+            torch.from_numpy(array).to(device) for array in arrays
+        )
+
+    def batch(self, k: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """Return batch ``k``, or the ``rank``-th of its ``world_size`` equal slices."""
+        share = self.batch_size // world_size
+        slots = torch.arange(rank * share, (rank + 1) * share, device=self.device)
+        keys = counter_rng.key(self.seed, k, slots)
+        puzzle = counter_rng.below(keys, len(self._x_input))
+        x_input, y_true = self._x_input[puzzle], self._y_true[puzzle]
+        if self.augmentations != 0:
+            symmetry = self.task.symmetries(self._copy_keys(keys, puzzle))
+            x_input, y_true = symmetry(x_input), symmetry(y_true)
+        return Batch(x_input.long(), y_true.long(), self._puzzle_id[puzzle])
+
+    def _copy_keys(self, keys: Tensor, puzzle: Tensor) -> Tensor:
+        keys = counter_rng.mix(keys)
+        if self.augmentations is None:
+            return keys
+        copy = counter_rng.below(keys, self.augmentations + 1)
+        return torch.where(copy == 0, 0, counter_rng.key(self.seed, puzzle, copy))

@@ -1,0 +1,81 @@
+"""What every recursive model takes and returns, and the loop of supervision steps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the recursion stands: what one supervision step hands to the next.
+
+    Attributes:
+        y: embedded answer, (batch, seq, dim)
+        z: latent reasoning state, (batch, seq, dim)
+    """
+
+    y: Tensor
+    z: Tensor
+
+    def __getitem__(self, index: slice | Tensor) -> "State":
+        """Select puzzles, so that solved ones can leave."""
+        return State(self.y[index], self.z[index])
+
+    def detach(self) -> "State":
+        """Cut the gradient."""
+        return State(self.y.detach(), self.z.detach())
+
+    def replaced_where(self, mask: Tensor, other: "State") -> "State":
+        """Take ``other`` for the puzzles that the (batch,) bool ``mask`` marks."""
+        mask = mask[:, None, None]
+        return State(torch.where(mask, other.y, self.y), torch.where(mask, other.z, self.z))
+
+    @staticmethod
+    def cat(states: "list[State]") -> "State":
+        """Join states along the batch."""
+        return State(torch.cat([s.y for s in states]), torch.cat([s.z for s in states]))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one supervision step gives.
+
+    Attributes:
+        y_hat: logits of the answer, (batch, cells, vocab)
+        q_hat: halting logits, (batch,); positive means "solved, stop"
+        state: where the next step starts
+        q_continue: logits of going on, (batch,), for models trained with the continue loss
+    """
+
+    y_hat: Tensor
+    q_hat: Tensor
+    state: State
+    q_continue: Tensor | None = None
+
+
+class RecursiveModel(Protocol):
+    """The signature that TRM and the baselines share."""
+
+    def __call__(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step: ...
+
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State: ...
+
+
+def trajectory(
+    model: RecursiveModel, x_input: Tensor, puzzle_id: Tensor, steps: int
+) -> Iterator[Step]:
+    """Run ``steps`` supervision steps from the initial state and yield each.
+
+    Args:
+        x_input: (batch, seq) int64
+        puzzle_id: (batch,) int64
+        steps: as many as wanted; more than the model was trained with often helps
+    """
+    state = model.initial_state(len(x_input))
+    for _ in range(steps):
+        step = model(x_input, puzzle_id, state)
+        state = step.state
+        yield step

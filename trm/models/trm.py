@@ -1,0 +1,169 @@
+"""The Tiny Recursive Model (arXiv 2510.04871, Figure 3)."""
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from trm.errors import InputError
+from trm.models.identifiers import IdentifierTable
+from trm.models.layers import Mixing, Net, linear, truncated_normal_
+from trm.models.recursion import State, Step
+
+Positions = Literal["rotary", "learned", "none"]
+
+_SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
+_HALT_BIAS = -5.0  # a fresh model never believes that it is done
+
+
+class TinyRecursiveModel(nn.Module):
+    """One tiny network that refines an answer ``y`` and a latent ``z`` (Figure 3).
+
+    Args:
+        vocab_size: number of tokens
+        seq_len: cells of the grid
+        dim: width
+        layers: blocks of the network
+        mixing: how positions see each other, ``attention`` or ``mlp``
+        positions: ``rotary`` or ``learned`` for attention; an MLP mixer needs ``none``
+        heads: attention heads
+        expansion: SwiGLU expansion
+        hidden_multiple: SwiGLU widths are rounded up to a multiple of it; 256 as published
+        n: latent recursions before each answer update
+        T: recursion cycles, of which the last carries gradient
+        prefix_len: positions in front of the grid that hold the puzzle's identifier; 0 where all
+            puzzles share one
+        identifiers: number of identifiers; needed with a prefix
+        identifier_dim: width of an identifier's row, ``dim`` unless given
+
+    Raises:
+        InputError: sizes that do not fit together
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        seq_len: int,
+        dim: int = 512,
+        layers: int = 2,
+        mixing: Mixing = "mlp",
+        positions: Positions = "none",
+        heads: int = 8,
+        expansion: float = 4,
+        hidden_multiple: int = 256,
+        n: int = 6,
+        T: int = 3,
+        prefix_len: int = 0,
+        identifiers: int = 1,
+        identifier_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        at_least_1 = {
+            "dim": dim,
+            "layers": layers,
+            "heads": heads,
+            "hidden_multiple": hidden_multiple,
+            "n": n,
+            "T": T,
+            "identifiers": identifiers,
+        }
+        for name, value in at_least_1.items():
+            if value < 1:
+                raise InputError(f"model.{name}={value} must be at least 1")
+        if prefix_len < 0 or expansion <= 0:
+            raise InputError(
+                f"model.prefix_len={prefix_len} must not be negative and "
+                f"model.expansion={expansion} must be positive"
+            )
+        if mixing not in ("attention", "mlp"):
+            raise InputError(f"model.mixing={mixing!r} must be attention or mlp")
+        if positions not in ("rotary", "learned", "none"):
+            raise InputError(f"model.positions={positions!r} must be rotary, learned or none")
+        if positions == "rotary" and mixing == "mlp":
+            raise InputError(
+                "model.positions=rotary has no effect with model.mixing=mlp, which knows every "
+                "position by its weights; set model.positions=none"
+            )
+        identifier_dim = identifier_dim or dim
+        if prefix_len and identifier_dim > prefix_len * dim:
+            raise InputError(
+                f"model.identifier_dim={identifier_dim} does not fit into model.prefix_len="
+                f"{prefix_len} positions of model.dim={dim}"
+            )
+        self.n, self.T = n, T
+        self.seq_len, self.prefix_len = seq_len, prefix_len
+        length = prefix_len + seq_len
+        self.net = Net(
+            layers, dim, length, mixing, heads, expansion, hidden_multiple, positions == "rotary"
+        )
+        self.embedding = nn.Embedding(vocab_size, dim)
+        truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
+        self.positions: nn.Parameter | None = None
+        if positions == "learned":
+            self.positions = nn.Parameter(truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim)))
+        self.answer_head = linear(dim, vocab_size)
+        self.halt_head = linear(dim, 2, bias=True)  # halt and continue
+        nn.init.zeros_(self.halt_head.weight)
+        nn.init.constant_(self.halt_head.bias, _HALT_BIAS)
+        self.register_buffer("y_init", truncated_normal_(torch.empty(dim), std=1.0))
+        self.register_buffer("z_init", truncated_normal_(torch.empty(dim), std=1.0))
+        self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
+
+    def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
+        y_and_x = y + x
+        for _ in range(self.n):
+            z = self.net(z + y_and_x)
+        y = self.net(y + z)
+        return y, z
+
+    def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Run ``T`` cycles of latent recursion; only the last one carries gradient."""
+        with torch.no_grad():
+            for _ in range(self.T - 1):
+                y, z = self.latent_recursion(x, y, z)
+        return self.latent_recursion(x, y, z)
+
+    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
+        """Take one supervision step.
+
+        Args:
+            x_input: tokens, (batch, seq) int64
+            puzzle_id: identifiers, (batch,) int64; without a prefix they are not looked at
+            state: of the step before, or ``initial_state``
+        """
+        y, z = self.deep_recursion(self.embed(x_input, puzzle_id), state.y, state.z)
+        q_hat, q_continue = self.halt_head(y[:, 0]).unbind(-1)
+        return Step(self.answer_head(y[:, self.prefix_len :]), q_hat, State(y, z), q_continue)
+
+    def embed(self, x_input: Tensor, puzzle_id: Tensor) -> Tensor:
+        """Embed tokens behind the identifier's prefix: (batch, prefix + seq, dim)."""
+        x = self.embedding(x_input)
+        dim = x.shape[-1]
+        if self.identifiers is not None:
+            rows = self.identifiers.rows(puzzle_id)
+            rows = F.pad(rows, (0, self.prefix_len * dim - rows.shape[1]))
+            prefix = rearrange(rows, "b (l d) -> b l d", d=dim)
+            x = torch.cat([prefix.to(x.dtype), x], dim=1)
+        if self.positions is not None:
+            x = (x + self.positions) * _SUM_SCALE
+        return x * sqrt(dim)
+
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
+        """Return the fixed initial ``y`` and ``z``, or random ones drawn from ``generator``."""
+        shape = (batch_size, self.prefix_len + self.seq_len, len(self.y_init))
+        if generator is None:
+            return State(self.y_init.expand(shape), self.z_init.expand(shape))
+        empty = torch.empty(2, *shape, dtype=self.y_init.dtype, device=generator.device)
+        y, z = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
+        return State(y, z)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        if self.identifiers is not None:
+            self.identifiers.apply(fn)
+        return self

@@ -1,0 +1,63 @@
+"""Results as numbers with intervals, and as a table for the terminal."""
+
+from math import sqrt
+from typing import Any
+
+from rich.table import Table
+
+from trm.inference.evaluation import Evaluation
+
+_Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927)."""
+    share, z2 = hits / n, _Z95**2 / n
+    middle = (share + z2 / 2) / (1 + z2)
+    half = _Z95 / (1 + z2) * sqrt(share * (1 - share) / n + z2 / (4 * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return one plain row per supervision step, for ``result.json``.
+
+    Cells of one puzzle depend on each other, so ``cell_accuracy`` has no interval.
+    """
+    n = evaluation.n
+    return [
+        {
+            "step": index + 1,
+            "n": n,
+            "exact_accuracy": exact / n,
+            "exact_interval": list(wilson(exact, n)),
+            "valid_accuracy": valid / n,
+            "valid_interval": list(wilson(valid, n)),
+            "cell_accuracy": cell / n,
+        }
+        for index, (exact, valid, cell) in enumerate(
+            zip(evaluation.exact, evaluation.valid, evaluation.cell, strict=True)
+        )
+    ]
+
+
+def result_table(evaluation: Evaluation, title: str) -> Table:
+    """Draw exact, valid and cell accuracy after 1, 2, 4, ... supervision steps."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("steps", "exact %", "95 % interval", "valid %", "95 % interval", "cell %"):
+        table.add_column(heading, justify="right")
+    rows = accuracies(evaluation)
+    for step in evaluation.shown_steps:
+        row = rows[step - 1]
+        table.add_row(
+            str(step),
+            f"{100 * row['exact_accuracy']:.1f}",
+            _percent(row["exact_interval"]),
+            f"{100 * row['valid_accuracy']:.1f}",
+            _percent(row["valid_interval"]),
+            f"{100 * row['cell_accuracy']:.1f}",
+        )
+    return table
+
+
+def _percent(interval: list[float]) -> str:
+    return "{:.1f} - {:.1f}".format(*(100 * bound for bound in interval))

@@ -1,0 +1,6 @@
+"""What a puzzle is: vocabulary, shape, symmetries, rules and looks. One file per task."""
+
+from trm.tasks.base import PAD, Symmetry, Task
+from trm.tasks.sudoku import Sudoku
+
+__all__ = ["PAD", "Sudoku", "Symmetry", "Task"]

@@ -1,0 +1,129 @@
+"""The protocol a task follows, and the symmetries it offers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from trm.errors import InputError
+
+PAD = 0  # token of cells outside the grid; as a label: not scored
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A batch of symmetries, each a permutation of cells and a permutation of tokens.
+
+    Attributes:
+        cells: (batch, cells) int64; cell ``i`` of the image shows cell ``cells[i]`` of the original
+        tokens: (batch, vocab) int64; token ``t`` of the original becomes ``tokens[t]``
+    """
+
+    cells: Tensor
+    tokens: Tensor
+
+    def __call__(self, grids: Tensor) -> Tensor:
+        """Apply to (batch, cells) tokens of any integer dtype; the image is int64."""
+        return self.tokens.gather(1, grids.long().gather(1, self.cells))
+
+    def inverse(self) -> "Symmetry":
+        """Return the symmetries that undo these."""
+        return Symmetry(self.cells.argsort(dim=1), self.tokens.argsort(dim=1))
+
+
+class Task(ABC):
+    """What a puzzle is. A new puzzle is one subclass and one YAML file.
+
+    Grids are rows of tokens, row-major, ``uint8`` in memory. A subclass sets the four
+    attributes and fills in the abstract methods.
+
+    Attributes:
+        name: short name, used for folders and tables
+        grid_shape: (rows, columns)
+        vocab_size: number of tokens; token 0 is PAD
+        symbols: text symbol to token; several symbols may share a token, the first one is printed
+    """
+
+    name: str
+    grid_shape: tuple[int, int]
+    vocab_size: int
+    symbols: Mapping[str, int]
+
+    @property
+    def cells(self) -> int:
+        """Number of cells of a grid, the length of its sequence."""
+        return prod(self.grid_shape)
+
+    def encode(self, text: str) -> np.ndarray:
+        """Turn text into (cells,) uint8 tokens.
+
+        Raises:
+            InputError: wrong length or foreign symbol, naming the cell
+        """
+        if len(text) != self.cells:
+            raise InputError(
+                f"{self.name} puzzle has {len(text)} symbols; a "
+                f"{self.grid_shape[0]}x{self.grid_shape[1]} grid needs exactly {self.cells}"
+            )
+        for index, symbol in enumerate(text):
+            if symbol not in self.symbols:
+                raise InputError(
+                    f"{self.cell_name(index)} holds {symbol!r}; {self.name} knows "
+                    f"{''.join(self.symbols)!r}"
+                )
+        return np.array([self.symbols[symbol] for symbol in text], dtype=np.uint8)
+
+    def decode(self, tokens: np.ndarray | Tensor) -> str:
+        """Turn (cells,) tokens into text; ``?`` stands for a token that has no symbol."""
+        printed: dict[int, str] = {}
+        for symbol, token in self.symbols.items():
+            printed.setdefault(token, symbol)
+        return "".join(printed.get(int(token), "?") for token in tokens)
+
+    def cell_name(self, index: int) -> str:
+        """Name a cell for people, counting from 1."""
+        row, column = divmod(index, self.grid_shape[1])
+        return f"row {row + 1} column {column + 1}"
+
+    def is_solution(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> Tensor:
+        """Mark, as (batch,) bool, the answers that equal the label in every labelled cell."""
+        return ((y == y_true) | (y_true == PAD)).all(dim=1)
+
+    @abstractmethod
+    def symmetries(self, keys: Tensor) -> Symmetry:
+        """Map (batch,) int64 keys to symmetries; key 0 is the identity, others are random."""
+
+    @abstractmethod
+    def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
+        """Map (puzzles, cells) uint8 to (puzzles,) uint64, equal for equivalent puzzles."""
+
+    @abstractmethod
+    def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
+        """Mark, as (batch,) bool, the answers that obey the rules, without the label."""
+
+    @abstractmethod
+    def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
+        """Say which rule is broken by (cells,) ``x_input``, or by ``y`` as its answer.
+
+        None if no rule is broken. Without ``y`` the puzzle alone is checked: do its clues agree?
+        """
+
+    @abstractmethod
+    def render(
+        self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
+    ) -> Text:
+        """Draw a puzzle for the terminal; with ``y`` its answer, with ``y_true`` errors marked."""
+
+
+def identity(keys: Tensor, cells: int, vocab_size: int) -> Symmetry:
+    """Return the identity for every key; for tasks without symmetries, too."""
+    batch = len(keys)
+    return Symmetry(
+        torch.arange(cells, device=keys.device).expand(batch, -1),
+        torch.arange(vocab_size, device=keys.device).expand(batch, -1),
+    )

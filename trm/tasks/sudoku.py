@@ -1,0 +1,154 @@
+"""Sudoku of any box shape: 4x4, 6x6, 9x9, 16x16 ..."""
+
+import string
+from functools import cached_property
+
+import numpy as np
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from trm.counter_rng import draws, mix
+from trm.errors import InputError
+from trm.tasks.base import PAD, Symmetry, Task
+
+BLANK = 1  # token of an empty cell; digit d is token d + 1
+_DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
+_COLOUR_ROUNDS = 4  # refinement rounds of the class key; more did not separate more puzzles
+
+
+class Sudoku(Task):
+    """Fill the grid so that every row, column and box holds each digit once.
+
+    Text is row-major: ``.``, ``0`` or ``_`` for an empty cell, then ``1`` ... ``9``, ``A`` ... for
+    the digits. The vocabulary is the released one: PAD 0, blank 1, digit d is d + 1.
+
+    Args:
+        box_rows: rows of a box
+        box_cols: columns of a box; the grid has ``box_rows * box_cols`` rows and columns
+
+    Raises:
+        InputError: a box smaller than 1x2 or a grid larger than 35x35
+    """
+
+    def __init__(self, box_rows: int = 3, box_cols: int = 3) -> None:
+        size = box_rows * box_cols
+        if min(box_rows, box_cols) < 1 or not 2 <= size <= len(_DIGITS):
+            raise InputError(
+                f"task.box_rows={box_rows}, task.box_cols={box_cols} give a grid of side {size}; "
+                f"sides from 2 to {len(_DIGITS)} have a symbol for every digit"
+            )
+        self.box_rows, self.box_cols, self.size = box_rows, box_cols, size
+        self.name = f"sudoku_{size}x{size}"
+        self.grid_shape = (size, size)
+        self.vocab_size = size + 2
+        digits = {symbol: d + 2 for d, symbol in enumerate(_DIGITS[:size])}
+        lower = {symbol.lower(): token for symbol, token in digits.items()}
+        self.symbols = dict.fromkeys(".0_", BLANK) | digits | lower
+
+    @cached_property
+    def box_of_cell(self) -> np.ndarray:
+        """Box of every cell, (cells,) int64."""
+        row, col = np.divmod(np.arange(self.cells), self.size)
+        return (row // self.box_rows) * self.box_rows + col // self.box_cols
+
+    @cached_property
+    def units(self) -> np.ndarray:
+        """Cells of every row, column and box, in this order: (3 * size, size) int64."""
+        grid = np.arange(self.cells).reshape(self.size, self.size)
+        boxes = np.argsort(self.box_of_cell, kind="stable").reshape(self.size, self.size)
+        return np.concatenate([grid, grid.T, boxes])
+
+    def symmetries(self, keys: Tensor) -> Symmetry:
+        """Permute digits, rows in bands, bands, columns in stacks, stacks; transpose squares.
+
+        One sort does it all: a row sorts by its band's draw first and its own draw second.
+        """
+        s, device = self.size, keys.device
+        is_identity = (keys == 0)[:, None]
+        random = draws(keys, 5 * s + 1)
+        row = torch.arange(s, device=device)
+        band, stack = row // self.box_rows, row // self.box_cols
+        # The low bits of a group's draw are its number: two groups never tie, so none is torn.
+        bands = (random[:, :s] >> 40 << 6 | row)[:, band]
+        stacks = (random[:, s : 2 * s] >> 40 << 6 | row)[:, stack]
+        within = random[:, 2 * s : 5 * s].view(-1, 3, s) >> 31
+        group = torch.stack([bands, stacks, torch.zeros_like(bands)], dim=1)
+        order = torch.where(is_identity[:, None], row, (group << 32 | within).argsort(dim=2))
+        rows, cols, digits = order.unbind(1)
+        cells = rows[:, :, None] * s + cols[:, None, :]
+        if self.box_rows == self.box_cols:
+            transpose = (random[:, -1:] >> 62 == 1) & ~is_identity
+            cells = torch.where(transpose[:, :, None], cells.transpose(1, 2), cells)
+        fixed = torch.tensor([PAD, BLANK], device=device).expand(len(keys), -1)
+        return Symmetry(cells.flatten(1), torch.cat([fixed, digits + 2], dim=1))
+
+    def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
+        """Hash what no symmetry changes, by colour refinement of the puzzle's own graph.
+
+        Cells, digits, rows, columns and boxes start alike and repeatedly take on a hash of the
+        multiset of their neighbours. Different keys prove that two puzzles are not equivalent;
+        inequivalent puzzles may share a key (rare), which only makes a class coarser.
+        """
+        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
+        clue = (grids > BLANK).long()
+        unit = torch.from_numpy(self.units).view(3, self.size, self.size)
+        cell = mix(clue)
+        for _ in range(_COLOUR_ROUNDS):
+            by_digit = torch.zeros(len(grids), self.vocab_size, dtype=torch.int64)
+            by_digit.scatter_add_(1, grids, mix(cell))
+            digit = mix(by_digit).gather(1, grids) * clue
+            # Sums of mixed neighbours: the order within a unit does not count.
+            rows, cols, boxes = (mix(mix(cell)[:, cells].sum(-1)) for cells in unit)
+            row, col = rows.repeat_interleave(self.size, 1), cols.repeat(1, self.size)
+            box = boxes[:, torch.from_numpy(self.box_of_cell)]
+            lines = mix(row) + mix(col) if self.box_rows == self.box_cols else mix(row) - col
+            cell = mix(mix(mix(mix(cell) + digit) + lines) + box)
+        return mix(mix(cell).sum(1)).numpy().view(np.uint64)
+
+    def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
+        """Mark answers with every digit once in every unit that keep all clues."""
+        # s powers of two add up to s ones only if all differ.
+        bits = torch.ones_like(y, dtype=torch.int64) << y.long()
+        units = torch.from_numpy(self.units).to(y.device)
+        full = 2**self.vocab_size - 4
+        keeps_clues = ((x_input == BLANK) | (x_input == y)).all(dim=1)
+        return (bits[:, units].sum(-1) == full).all(dim=1) & keeps_clues
+
+    def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
+        """Say which rule is broken first; an answer must also be complete and keep the clues."""
+        grid = x_input if y is None else y
+        for cell in np.flatnonzero((x_input != BLANK) & (x_input != grid)):
+            clue, here = self.decode(x_input[[cell]]), self.decode(grid[[cell]])
+            return f"{self.cell_name(cell)} is {clue} in the puzzle but {here} in the answer"
+        for number, cells in enumerate(self.units):
+            tokens, counts = np.unique(grid[cells][grid[cells] > BLANK], return_counts=True)
+            if (counts > 1).any():
+                digit = self.decode(tokens[counts > 1][:1])
+                unit = ("row", "column", "box")[number // self.size]
+                return f"{unit} {number % self.size + 1} holds the digit {digit} twice"
+        for cell in np.flatnonzero(grid <= BLANK) if y is not None else ():
+            return f"{self.cell_name(cell)} is empty in the answer"
+        return None
+
+    def render(
+        self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
+    ) -> Text:
+        """Draw the grid: clues bold, wrong cells red and followed by ``!``."""
+        answer = x_input if y is None else y
+        text = Text()
+        for row in range(self.size):
+            if row and row % self.box_rows == 0:
+                line = "─" * (2 * self.box_cols)
+                text.append("┼".join([line] * self.box_rows) + "\n", "dim")
+            for col in range(self.size):
+                if col and col % self.box_cols == 0:
+                    text.append("│", "dim")
+                cell = row * self.size + col
+                wrong = y_true is not None and answer[cell] != y_true[cell]
+                style = "bold red" if wrong else "bold" if x_input[cell] != BLANK else "cyan"
+                text.append(self.decode(answer[cell : cell + 1]), style)
+                text.append("!" if wrong else " ", style)
+            text.append("\n")
+        text.rstrip()
+        return text

@@ -1,0 +1,158 @@
+"""Sudoku puzzles with exactly one solution, made on the spot."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+
+from trm.errors import InputError
+from trm.tasks.sudoku import BLANK, Sudoku
+
+_MAX_BRANCHES = 20_000  # a search this long is given up; a fresh start is faster on average
+_MAX_ATTEMPTS = 200  # grids tried for one puzzle with the wanted number of clues
+
+
+class _GaveUp(Exception):
+    """The search ran past ``_MAX_BRANCHES``."""
+
+
+class SudokuGenerator:
+    """Make and count solutions by depth-first search over the cell with the fewest candidates.
+
+    Args:
+        task: the Sudoku to make puzzles of
+        seed: the puzzles are a function of the task and this number
+    """
+
+    def __init__(self, task: Sudoku, seed: int) -> None:
+        self.task = task
+        self._random = random.Random(seed)
+        self._places = [
+            (cell // task.size, cell % task.size, int(box))
+            for cell, box in enumerate(task.box_of_cell)
+        ]
+
+    def puzzle(self, clues: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Make one puzzle with exactly one solution.
+
+        Args:
+            clues: number of clues; None removes clues until none can be spared
+
+        Returns:
+            the puzzle and its solution, each (cells,) uint8 tokens
+
+        Raises:
+            InputError: no puzzle with so few clues was found in 200 grids
+        """
+        cells = self.task.cells
+        if clues is not None and not 0 < clues <= cells:
+            raise InputError(f"clues={clues} is not between 1 and {cells} for {self.task.name}")
+        for _ in range(_MAX_ATTEMPTS):
+            try:
+                solution = next(self.solutions([0] * cells))
+                puzzle = self._remove_clues(solution, clues or 0)
+            except _GaveUp:
+                continue
+            if clues is None or cells - puzzle.count(0) == clues:
+                return _tokens(puzzle), _tokens(solution)
+        raise InputError(
+            f"clues={clues}: {_MAX_ATTEMPTS} grids of {self.task.name} gave no puzzle with so few "
+            f"clues and one solution; ask for more clues"
+        )
+
+    def solutions(self, grid: list[int]) -> Iterator[list[int]]:
+        """Yield the solutions of a grid (0 blank, digits from 1), in random order."""
+        size = self.task.size
+        full = (1 << size) - 1
+        rows, cols, boxes = [full] * size, [full] * size, [full] * size
+        grid = list(grid)
+        blanks = []
+        for cell, (row, col, box) in enumerate(self._places):
+            if grid[cell] == 0:
+                blanks.append(cell)
+                continue
+            bit = 1 << (grid[cell] - 1)
+            if not rows[row] & cols[col] & boxes[box] & bit:
+                return  # two equal clues see each other
+            rows[row] ^= bit
+            cols[col] ^= bit
+            boxes[box] ^= bit
+        branches = 0
+
+        def search() -> Iterator[list[int]]:
+            nonlocal branches
+            if not blanks:
+                yield list(grid)
+                return
+            branches += 1
+            if branches > _MAX_BRANCHES:
+                raise _GaveUp
+            fewest, best, free = size + 1, 0, 0
+            for index, cell in enumerate(blanks):
+                row, col, box = self._places[cell]
+                candidates = rows[row] & cols[col] & boxes[box]
+                if (count := candidates.bit_count()) < fewest:
+                    fewest, best, free = count, index, candidates
+                    if count <= 1:
+                        break
+            cell = blanks[best]
+            blanks[best] = blanks[-1]
+            blanks.pop()
+            row, col, box = self._places[cell]
+            for bit in self._bits(free):
+                rows[row] ^= bit
+                cols[col] ^= bit
+                boxes[box] ^= bit
+                grid[cell] = bit.bit_length()
+                yield from search()
+                rows[row] ^= bit
+                cols[col] ^= bit
+                boxes[box] ^= bit
+            grid[cell] = 0
+            blanks.append(cell)
+            blanks[best], blanks[-1] = blanks[-1], blanks[best]
+
+        yield from search()
+
+    def count_solutions(self, grid: list[int], at_most: int = 2) -> int:
+        """Count solutions, but stop at ``at_most``."""
+        count = 0
+        for _ in self.solutions(grid):
+            count += 1
+            if count == at_most:
+                break
+        return count
+
+    def _remove_clues(self, solution: list[int], clues: int) -> list[int]:
+        puzzle = list(solution)
+        left = len(puzzle)
+        for cell in self._random.sample(range(left), left):
+            if left == clues:
+                break
+            puzzle[cell] = 0
+            # A second solution must differ here, or the clue could not matter.
+            if self._has_other_digit(puzzle, cell, solution[cell]):
+                puzzle[cell] = solution[cell]
+            else:
+                left -= 1
+        return puzzle
+
+    def _has_other_digit(self, puzzle: list[int], cell: int, digit: int) -> bool:
+        for other in range(1, self.task.size + 1):
+            if other != digit:
+                puzzle[cell] = other
+                found = self.count_solutions(puzzle, at_most=1)
+                puzzle[cell] = 0
+                if found:
+                    return True
+        return False
+
+    def _bits(self, mask: int) -> list[int]:
+        bits = [1 << digit for digit in range(self.task.size) if mask >> digit & 1]
+        if len(bits) > 1:
+            self._random.shuffle(bits)
+        return bits
+
+
+def _tokens(grid: list[int]) -> np.ndarray:
+    return np.array(grid, dtype=np.uint8) + BLANK

@@ -1,0 +1,1 @@
+"""Deep supervision: carry, losses, optimizers, and the LightningModule around them."""

@@ -1,0 +1,62 @@
+"""EMA of the weights and whole-or-nothing checkpoints, by Lightning's own interfaces."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from trm.errors import InputError
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of the parameters after every optimizer step.
+
+    The averaged weights are the ones validated, saved as ``state_dict`` and left in the model
+    after training. Differs from Lightning's own EMA callback in three ways: buffers are not
+    averaged, the average starts *at* the initial weights (the first update does not overwrite
+    them, as in the published code), and loading a checkpoint for testing keeps the average.
+
+    Args:
+        decay: per optimizer step
+    """
+
+    def __init__(self, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise InputError(f"ema.decay={decay} must lie in [0, 1); ema=null turns the EMA off")
+        super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None and stage == "fit":
+            self._average_model.n_averaged.fill_(1)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place, sync it, then rename: whole or not at all."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        try:
+            with open(part, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)

@@ -1,0 +1,96 @@
+"""Losses of one supervision step, per puzzle."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trm.errors import InputError
+from trm.models.recursion import Step
+from trm.tasks.base import PAD
+
+_HALT_WEIGHT = 0.5  # of the halting loss beside the answer loss (published code)
+
+AnswerLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Losses and hits of one supervision step, all (batch,).
+
+    Attributes:
+        total: answer loss + ½ · halting loss; the only one that carries gradient
+        answer: mean cross-entropy of the labelled cells
+        halt: binary cross-entropy of ``q_hat`` against ``exact``
+        exact: bool, every labelled cell right
+        cell: share of labelled cells right
+        halt_right: bool, ``q_hat > 0`` agrees with ``exact``
+    """
+
+    total: Tensor
+    answer: Tensor
+    halt: Tensor
+    exact: Tensor
+    cell: Tensor
+    halt_right: Tensor
+
+
+def stablemax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
+    """Cross-entropy under stable-max, ``s(x) / Σ s(x)`` with ``s(x) = x + 1`` or ``1 / (1 − x)``.
+
+    Prieto et al., arXiv 2501.04697. In float64 where the device has it: logits of a confident
+    model differ by little in ``log s``.
+
+    Args:
+        y_hat: logits, (..., vocab)
+        y_true: tokens, (...) int64
+
+    Returns:
+        one loss per cell, (...)
+    """
+    exact = y_hat.to(torch.float32 if y_hat.device.type == "mps" else torch.float64)
+    # clamp keeps the branch not taken finite, for its gradient would be NaN otherwise
+    s = torch.where(exact < 0, 1 / (1 - exact.clamp(max=0)), exact + 1)
+    right = s.gather(-1, y_true.unsqueeze(-1)).squeeze(-1)
+    return s.sum(-1).log() - right.log()
+
+
+def softmax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
+    """Plain cross-entropy; arguments and result as for ``stablemax_cross_entropy``."""
+    return F.cross_entropy(y_hat.flatten(0, -2), y_true.flatten(), reduction="none").view_as(y_true)
+
+
+_ANSWER_LOSSES: dict[str, AnswerLoss] = {
+    "stablemax": stablemax_cross_entropy,
+    "softmax": softmax_cross_entropy,
+}
+
+
+def answer_loss(name: str) -> AnswerLoss:
+    """Look up an answer loss by its config name.
+
+    Raises:
+        InputError: unknown name
+    """
+    if name not in _ANSWER_LOSSES:
+        raise InputError(f"train.loss={name!r} must be one of {', '.join(_ANSWER_LOSSES)}")
+    return _ANSWER_LOSSES[name]
+
+
+def step_loss(step: Step, y_true: Tensor, answer: AnswerLoss) -> StepLoss:
+    """Score one supervision step against (batch, cells) labels; PAD cells do not count."""
+    labelled = y_true != PAD
+    cells = labelled.sum(1).clamp(min=1)
+    per_cell = torch.where(labelled, answer(step.y_hat, y_true), 0)
+    answer_per_puzzle = per_cell.sum(1) / cells
+    with torch.no_grad():
+        right = (step.y_hat.argmax(-1) == y_true) & labelled
+        cell = right.sum(1) / cells
+        exact = (right | ~labelled).all(1)
+    q_hat = step.q_hat.to(answer_per_puzzle.dtype)
+    halt = F.binary_cross_entropy_with_logits(q_hat, exact.to(q_hat.dtype), reduction="none")
+    total = answer_per_puzzle + _HALT_WEIGHT * halt
+    halt_right = (step.q_hat.detach() > 0) == exact
+    return StepLoss(total, answer_per_puzzle.detach(), halt.detach(), exact, cell, halt_right)

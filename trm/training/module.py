@@ -1,0 +1,202 @@
+"""Deep supervision as a LightningModule."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from trm.data.sampler import Batch
+from trm.errors import InputError
+from trm.inference.evaluation import count_right
+from trm.models.recursion import State
+from trm.tasks.base import Task
+from trm.training.carry import Carry, steps_to_take
+from trm.training.losses import StepLoss, answer_loss, step_loss
+from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
+
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+_MEASURES = ("loss", "answer_loss", "halt_loss")  # means over all puzzles in hand
+_HALTED_MEASURES = ("exact_accuracy", "cell_accuracy", "halt_accuracy", "steps")  # … that halt
+
+
+class DeepSupervision(LightningModule):
+    """Train a recursive model: one supervision step and one optimizer step per batch.
+
+    Puzzles stay in hand (``carry``) until the halting head says stop or ``N_sup`` steps are
+    done; then a fresh puzzle takes the slot. Nothing here waits for the device except reading
+    the metrics every ``log_every_n_steps``.
+
+    Args:
+        model: any model with the signature of ``RecursiveModel``
+        task: for validity in validation
+        optimizer: makes the network's optimizer from its parameters
+        N_sup: the most supervision steps per puzzle, in training and validation
+        micro_batch: puzzles advanced at once; null for the whole batch. The result is the same.
+        loss: ``stablemax`` or ``softmax`` cross-entropy of the answer
+        halt_exploration: probability that a puzzle must go on although it says stop
+        warmup_steps: of the learning rate, linear
+        lr_min_ratio: where the cosine after warm-up ends; 1 keeps the rate constant
+        gradient_clip: largest gradient norm; null for none, as published
+        identifier_lr: learning rate of the identifier rows, if the model has any
+        identifier_weight_decay: theirs, too
+        seed: of exploration
+
+    Raises:
+        InputError: a value out of range
+    """
+
+    carry: Carry | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        optimizer: MakeOptimizer,
+        N_sup: int = 16,
+        micro_batch: int | None = None,
+        loss: str = "stablemax",
+        halt_exploration: float = 0.1,
+        warmup_steps: int = 0,
+        lr_min_ratio: float = 1.0,
+        gradient_clip: float | None = None,
+        identifier_lr: float = 1e-4,
+        identifier_weight_decay: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("N_sup", N_sup), ("micro_batch", micro_batch)):
+            if value is not None and value < 1:
+                raise InputError(f"train.{name}={value} must be at least 1")
+        for name, share in (("halt_exploration", halt_exploration), ("lr_min_ratio", lr_min_ratio)):
+            if not 0 <= share <= 1:
+                raise InputError(f"train.{name}={share} must lie between 0 and 1")
+        self.automatic_optimization = False
+        self.model, self.task = model, task
+        self.make_optimizer = optimizer
+        self.N_sup, self.micro_batch = N_sup, micro_batch
+        self.answer_loss = answer_loss(loss)
+        self.halt_exploration = halt_exploration
+        self.warmup_steps, self.lr_min_ratio = warmup_steps, lr_min_ratio
+        self.gradient_clip = gradient_clip
+        self.identifier_lr = identifier_lr
+        self.identifier_weight_decay = identifier_weight_decay
+        self.seed = seed
+        self.carry = None
+        self._sums: Tensor | None = None  # training metrics since they were last read
+        self._right: Tensor | None = None  # validation hits of the current pass
+        self._seen = 0
+
+    def configure_optimizers(self) -> Any:
+        """Make one optimizer for network and identifier rows, and its schedule."""
+        optimizer = self.make_optimizer(self.model.parameters())
+        table = getattr(self.model, "identifiers", None)
+        if table is not None:
+            rows = SignSGD(table, self.identifier_lr, self.identifier_weight_decay)
+            optimizer = CompositeOptimizer(optimizer, rows)
+        max_steps = self.trainer.max_steps
+        schedule = LambdaLR(
+            optimizer, lambda step: lr_scale(step, self.warmup_steps, max_steps, self.lr_min_ratio)
+        )
+        return [optimizer], [schedule]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Advance every puzzle in hand by one supervision step and learn from it."""
+        optimizer = self.optimizers()
+        initial = self.model.initial_state(len(batch))
+        k = self.global_step
+        carry = (self.carry or Carry.empty(batch, initial)).admit(batch, initial)
+
+        optimizer.zero_grad()
+        states, q_hats, losses = [], [], []
+        for part in self._slices(len(batch)):
+            puzzles = carry.puzzles[part]
+            step = self.model(puzzles.x_input, puzzles.puzzle_id, carry.state[part])
+            loss = step_loss(step, puzzles.y_true, self.answer_loss)
+            self.manual_backward(loss.total.sum() / len(batch))
+            states.append(step.state.detach())
+            q_hats.append(step.q_hat.detach())
+            losses.append(loss)
+        if self.gradient_clip is not None:
+            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip)
+        optimizer.step()
+        self.lr_schedulers().step()
+
+        slots = torch.arange(len(batch), device=batch.x_input.device)
+        slots = slots + self.trainer.global_rank * len(batch)
+        must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
+        self.carry = carry.advance(State.cat(states), torch.cat(q_hats), self.N_sup, must_take)
+        self._measure(losses, self.carry)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Read the training metrics off the device, now and then."""
+        if self.global_step % self.trainer.log_every_n_steps or self._sums is None:
+            return
+        sums, self._sums = self._sums, None
+        puzzles, halted, *values = sums.tolist()
+        means = [value / puzzles for value in values[: len(_MEASURES)]]
+        measured = dict(zip(_MEASURES, means, strict=True))
+        if halted:
+            means = [value / halted for value in values[len(_MEASURES) :]]
+            measured |= dict(zip(_HALTED_MEASURES, means, strict=True))
+        measured["lr"] = self.optimizers().param_groups[0]["lr"]
+        self.log_dict({f"train/{name}": value for name, value in measured.items()})
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count hits of the held-out puzzles."""
+        right = count_right(self.model, self.task, batch, self.N_sup)[-1]
+        self._right = right if self._right is None else self._right + right
+        self._seen += len(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the accuracies over all processes, each puzzle counted once."""
+        right = torch.zeros(3) if self._right is None else self._right.float()
+        sums = torch.cat([right, torch.tensor([float(self._seen)])]).to(self.device)
+        exact, valid, cell, seen = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        self._right, self._seen = None, 0
+        hits = {"exact_accuracy": exact, "valid_accuracy": valid, "cell_accuracy": cell}
+        self.log_dict({f"val/{name}": count / seen for name, count in hits.items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the network does not hold; plain tensors only."""
+        if self.carry is not None:
+            checkpoint["carry"] = self.carry.state_dict()
+        if getattr(self.model, "identifiers", None) is not None:
+            checkpoint["identifiers"] = self.model.identifiers.weights
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take it back."""
+        if "carry" in checkpoint:
+            self.carry = Carry.from_state_dict(checkpoint["carry"], self.device)
+        if "identifiers" in checkpoint:
+            table = self.model.identifiers
+            table.weights = checkpoint["identifiers"].to(table.weights)
+
+    def _slices(self, batch_size: int) -> Iterator[slice]:
+        size = self.micro_batch or batch_size
+        for start in range(0, batch_size, size):
+            yield slice(start, start + size)
+
+    @torch.no_grad()
+    def _measure(self, parts: list[StepLoss], carry: Carry) -> None:
+        """Add this step to the sums, in the order in which they are read."""
+
+        def total(name: str, mask: Tensor | None = None) -> Tensor:
+            values = torch.cat([getattr(part, name) for part in parts]).float()
+            return values.sum() if mask is None else values @ mask
+
+        halted = carry.halted.float()
+        sums = torch.stack(
+            [
+                torch.full_like(halted, 1).sum(),
+                halted.sum(),
+                *(total(name) for name in ("total", "answer", "halt")),
+                *(total(name, halted) for name in ("exact", "cell", "halt_right")),
+                carry.steps.float() @ halted,
+            ]
+        )
+        self._sums = sums if self._sums is None else self._sums + sums
