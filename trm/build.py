@@ -4,7 +4,8 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from trm.errors import InputError
 
@@ -48,19 +49,32 @@ def locate(path: str, group: str) -> Any:
 
 
 def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], group: str) -> None:
-    """Refuse arguments the target does not take, with the nearest that it does.
+    """Refuse arguments the target does not take, and plain types that it does not mean.
 
     Raises:
-        InputError: naming the first surplus argument
+        InputError: naming the first such argument, with the nearest known one or the right type
     """
     known = inspect.signature(target).parameters
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values()):
-        return
-    for name in arguments:
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    for name, value in arguments.items():
         if name not in known:
             raise InputError(
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
             )
+        if not _fits(value, hints.get(name, Any)):
+            meant = getattr(hints[name], "__name__", hints[name])
+            raise InputError(f"{group}.{name}={value!r} must be of type {meant}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Check plain types and unions of them; anything else is the target's own business."""
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (str, bool, NoneType) else True
 
 
 def nearest(name: str, known: Any) -> str:

@@ -16,8 +16,10 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trm.build import nearest
+from trm.build import check_arguments, locate, nearest
+from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
+from trm.tasks.base import Task
 
 _PACKAGE = Path(__file__).parent
 # The wheel carries the configs inside the package; a checkout has them beside it.
@@ -71,41 +73,50 @@ def one_line(error: BaseException, config_name: str) -> str:
     return said
 
 
-def run_folder(config: dict[str, Any], task_name: str) -> Path:
-    """Make and return a new folder for a run: ``logs/<task>/runs/<date>_<time>``.
-
-    ``run_dir`` in the config names it instead; a multirun has its own numbered folders.
+def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
+    """Call the data source that a config names.
 
     Raises:
-        InputError: ``run_dir`` exists and is not empty, or cannot be made
+        InputError: an unknown source or argument, or data that cannot be read
     """
-    if config["run_dir"] is None and _is_multirun():
+    arguments = dict(config)
+    source = locate(arguments.pop("_target_"), "data")
+    check_arguments(source, arguments, "data")
+    return source(task, **arguments)
+
+
+def run_folder(config: dict[str, Any], task_name: str) -> Path:
+    """Choose the folder of a new run; nothing is made yet.
+
+    ``run_dir`` in the config names it, a multirun has its own numbered folders, and else it is
+    ``logs/<task>/runs/<date>_<time>``, to the millisecond so that runs started together differ.
+
+    Raises:
+        InputError: ``run_dir`` exists and is not empty
+    """
+    if config["run_dir"] is not None:
+        folder = Path(config["run_dir"])
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(
+                f"run_dir={folder} is not empty; name a new folder, or continue the run in it "
+                f"with ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
+            )
+        return folder
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return Path(HydraConfig.get().runtime.output_dir)
-    named = config["run_dir"]
-    folder = Path(named or Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S}"))
+    return Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3])
+
+
+def make_folder(folder: Path) -> None:
+    """Make a run's folder.
+
+    Raises:
+        InputError: it cannot be made
+    """
     try:
-        if named:
-            folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
-                raise InputError(
-                    f"run_dir={named} is not empty; name a new folder, or continue the run in it "
-                    f"with ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
-                )
-            return folder
-        number = 1
-        while True:
-            try:
-                folder.mkdir(parents=True)
-                return folder
-            except FileExistsError:  # two runs started in the same second
-                number += 1
-                folder = folder.with_name(f"{folder.name.partition('-run')[0]}-run{number}")
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
-
-
-def _is_multirun() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _nearest_key(key: str, config_name: str) -> str:

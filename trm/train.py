@@ -11,18 +11,17 @@ import torch
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from torch import nn
 
-from trm.build import check_arguments, locate
+from trm.build import build, check_arguments
 from trm.checkpoints import native
-from trm.commands import run_command, run_folder
+from trm.commands import load_data, make_folder, run_command, run_folder
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
 from trm.inference.evaluation import Evaluation, evaluate
+from trm.models.recursion import RecursiveModel
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
@@ -48,35 +47,36 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     _quiet_lightning()
     seed_everything(config["seed"], workers=True, verbose=False)
     resumed = _find_checkpoint(config)
-    task = native.build(config["task"], Task, "task")
+    task = build(config["task"], Task, "task")
     model = native.build_model(config["model"], task)
     if config["init_from"] is not None:
         native.load_weights(model, native.read(config["init_from"]))
     data = load_data(config["data"], task)
+    if resumed is not None:
+        native.check_continues(resumed, config, data.manifest["sha256"])
     settings = dict(config["train"])
-    batch_size, eval_batch_size = settings.pop("batch_size"), settings.pop("eval_batch_size")
-    datamodule = PuzzleDataModule(data, task, batch_size, eval_batch_size, config["seed"])
+    batch_sizes = {name: settings.pop(name) for name in ("batch_size", "eval_batch_size")}
+    check_arguments(PuzzleDataModule, batch_sizes, "train")
+    datamodule = PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
     check_arguments(DeepSupervision, settings, "train")
     optimizer = instantiate(cfg.optimizer, _convert_="all")
     module = DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
 
-    folder = resumed.parents[1] if resumed else run_folder(config, task.name)
-    try:
-        best = ModelCheckpoint(
-            folder / "checkpoints", "best", save_last=True, enable_version_counter=False,
-            **config["checkpoint"],
-        )
-        trainer = _trainer(cfg, config, folder, [best, *_callbacks(cfg, data, batch_size)])
-    except BaseException:
-        if not any(folder.iterdir()):
-            folder.rmdir()
-        raise
+    folder = resumed.path.parents[1] if resumed else run_folder(config, task.name)
+    best = _keep("best", folder, **config["checkpoint"])
+    callbacks = [*_callbacks(cfg, config, data), best, _keep("last", folder)]
+    trainer = _trainer(cfg, config, folder, callbacks)
+    make_folder(folder)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(config)
     console = Console(quiet=not trainer.is_global_zero)
     console.print(_heading(config, task, data, model, trainer, folder), highlight=False)
-    _save_config(cfg, folder)
+    if trainer.is_global_zero:
+        text = OmegaConf.to_yaml(cfg, resolve=True)
+        (folder / "config.yaml").write_text(text, encoding="utf-8")
 
     start = time.perf_counter()
-    trainer.fit(module, datamodule, ckpt_path=resumed)
+    trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None)
     wall_time_s = time.perf_counter() - start
     if best.best_model_path:
         native.load_weights(model, native.read(best.best_model_path))
@@ -101,16 +101,8 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
-def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
-    """Call the data source that a config names."""
-    arguments = dict(config)
-    source = locate(arguments.pop("_target_"), "data")
-    check_arguments(source, arguments, "data")
-    return source(task, **arguments)
-
-
 def _test_and_report(
-    model: nn.Module,
+    model: RecursiveModel,
     task: Task,
     data: PuzzleData,
     trainer: Trainer,
@@ -136,7 +128,9 @@ def _test_and_report(
     write_json(folder / "result.json", result)
     console.print(f"\nresult      {folder / 'result.json'}", highlight=False, soft_wrap=True)
     if result["checkpoint"]:
-        console.print(f"checkpoint  {folder / result['checkpoint']}", highlight=False, soft_wrap=True)
+        console.print(
+            f"checkpoint  {folder / result['checkpoint']}", highlight=False, soft_wrap=True
+        )
 
 
 def _title(task: Task, evaluation: Evaluation, result: dict[str, Any]) -> str:
@@ -150,7 +144,7 @@ def _heading(
     config: dict[str, Any],
     task: Task,
     data: PuzzleData,
-    model: nn.Module,
+    model: RecursiveModel,
     trainer: Trainer,
     folder: Path,
 ) -> str:
@@ -163,7 +157,7 @@ def _heading(
         f"         {counts} puzzles from "
         + ", ".join(f"{n:,}" for n in classes.values())
         + f" symmetry classes, {shared} shared between splits",
-        f"model    {config['model']['_target_'].rpartition('.')[2]}, {_parameters(model):,} parameters",
+        f"model    {type(model).__name__}, {_parameters(model):,} parameters",
         f"device   {trainer.strategy.root_device}, {trainer.precision}, "
         f"{torch.get_num_threads()} threads",
         f"folder   {folder}",
@@ -171,19 +165,35 @@ def _heading(
     return "\n".join(lines)
 
 
-def _callbacks(cfg: DictConfig, data: PuzzleData, batch_size: int) -> list[Callback]:
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    callbacks: list[Callback] = [TrainingProgress(batch_size), _Card(config, data.manifest)]
+def _callbacks(cfg: DictConfig, config: dict[str, Any], data: PuzzleData) -> list[Callback]:
+    callbacks: list[Callback] = [
+        TrainingProgress(config["train"]["batch_size"]),
+        _Card(config, data.manifest),
+    ]
     if cfg.ema is not None:
         callbacks.append(EMA(**config["ema"]))
     return callbacks + list(instantiate(cfg.callbacks or {}, _convert_="all").values())
 
 
+def _keep(name: str, folder: Path, **monitored: Any) -> ModelCheckpoint:
+    # "last" is a callback of its own: with save_last=True Lightning would write it only when the
+    # best improves, and a resumed run would start from there.
+    return ModelCheckpoint(
+        folder / "checkpoints",
+        name,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+        **monitored,
+    )
+
+
 def _trainer(
     cfg: DictConfig, config: dict[str, Any], folder: Path, callbacks: list[Callback]
 ) -> Trainer:
-    if config["trainer"]["max_steps"] < 1:
-        raise InputError(f"trainer.max_steps={config['trainer']['max_steps']} must be at least 1")
+    for name in ("max_steps", "val_check_interval"):
+        value = config["trainer"][name]
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"trainer.{name}={value} must be a number of steps, at least 1")
     precision = config["trainer"]["precision"]
     if precision == "auto":
         accelerator = config["trainer"]["accelerator"]
@@ -193,11 +203,10 @@ def _trainer(
         instantiate(logger, save_dir=str(folder), _convert_="all")
         for logger in (cfg.logger or {}).values()
     ]
-    for logger in loggers:
-        logger.log_hyperparams(config)
     trainer: Trainer = instantiate(
         cfg.trainer,
         precision=precision,
+        log_every_n_steps=config["train"]["log_every_n_steps"],
         default_root_dir=str(folder),
         callbacks=callbacks,
         logger=loggers,
@@ -217,26 +226,21 @@ class _Card(Callback):
         checkpoint["trm"] = self.card
 
 
-def _find_checkpoint(config: dict[str, Any]) -> Path | None:
+def _find_checkpoint(config: dict[str, Any]) -> native.Checkpoint | None:
     """Resolve ``ckpt_path``; ``last`` is the newest ``last.ckpt`` of ``run_dir`` or of all runs."""
     named = config["ckpt_path"]
     if named is None:
         return None
     if named != "last":
-        return native.read(named).path.resolve()
+        return native.read(Path(named).resolve())
     root = Path(config["run_dir"] or "logs")
     found = sorted(root.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise InputError(f"ckpt_path=last: no checkpoints/last.ckpt under {root}; give its path")
-    return native.read(found[-1]).path.resolve()
+    return native.read(found[-1].resolve())
 
 
-@rank_zero_only
-def _save_config(cfg: DictConfig, folder: Path) -> None:
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-
-
-def _parameters(model: nn.Module) -> int:
+def _parameters(model: RecursiveModel) -> int:
     return sum(p.numel() for p in model.parameters())
 
 

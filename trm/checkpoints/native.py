@@ -6,20 +6,21 @@ there is one), ``current_model_state`` those the optimizer steps. Nothing needs 
 so the file opens with ``weights_only=True``.
 """
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from trm.build import build
 from trm.errors import InputError
+from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 
 FORMAT = 1  # raise it when a file of the old format can no longer be read as it is
+MAY_CHANGE = frozenset(
+    ("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from")
+)  # top-level config keys that a continued run may set anew
 _PREFIX = "model."  # of the network's keys inside the LightningModule
 
 
@@ -49,7 +50,7 @@ class Checkpoint:
         """Rebuild the task."""
         return build(self.config["task"], Task, "task")
 
-    def model(self) -> nn.Module:
+    def model(self) -> RecursiveModel:
         """Rebuild the model with the validated weights, in eval mode.
 
         Raises:
@@ -65,9 +66,9 @@ def metadata(config: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]
     return {"format": FORMAT, "config": config, "manifest": manifest}
 
 
-def build_model(config: dict[str, Any], task: Task) -> nn.Module:
+def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
     """Make the model of a config for a task's vocabulary and cells, with fresh weights."""
-    return build(config, nn.Module, "model", vocab_size=task.vocab_size, seq_len=task.cells)
+    return build(config, RecursiveModel, "model", vocab_size=task.vocab_size, seq_len=task.cells)
 
 
 def read(path: str | Path) -> Checkpoint:
@@ -81,7 +82,7 @@ def read(path: str | Path) -> Checkpoint:
         raise InputError(f"checkpoint {path} does not exist; runs keep theirs in checkpoints/")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever the unpickler trips over, the file is at fault
         said = str(error).strip().partition("\n")[0][:120]
         raise InputError(
             f"checkpoint {path} cannot be opened: it is truncated, no checkpoint, or wants to run "
@@ -89,15 +90,37 @@ def read(path: str | Path) -> Checkpoint:
         ) from None
     if not isinstance(contents, dict) or "trm" not in contents:
         raise InputError(f"{path} is a torch file, but no checkpoint of this library: no key 'trm'")
-    if contents["trm"]["format"] != FORMAT:
+    if contents["trm"].get("format") != FORMAT:
         raise InputError(
-            f"checkpoint {path} has format {contents['trm']['format']}, this version reads "
+            f"checkpoint {path} has format {contents['trm'].get('format')}, this version reads "
             f"{FORMAT}; use the version of trm that wrote it"
         )
     return Checkpoint(path, contents)
 
 
-def load(path: str | Path) -> nn.Module:
+def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
+    """Refuse to continue a run with another task, model, recipe or data.
+
+    Keys of ``MAY_CHANGE`` may differ.
+
+    Raises:
+        InputError: naming the first difference
+    """
+    old, new = (_flat(c) for c in (checkpoint.config, config))
+    for name in sorted(old.keys() | new.keys()):
+        if name.partition(".")[0] not in MAY_CHANGE and old.get(name) != new.get(name):
+            raise InputError(
+                f"{checkpoint.path} was trained with {name}={old.get(name)}, not {new.get(name)}; "
+                f"continue with the same settings, or start anew from its weights with init_from"
+            )
+    if checkpoint.contents["trm"]["manifest"]["sha256"] != data_sha256:
+        raise InputError(
+            f"{checkpoint.path} was trained on other data (checksum "
+            f"{checkpoint.contents['trm']['manifest']['sha256'][:12]}, now {data_sha256[:12]})"
+        )
+
+
+def load(path: str | Path) -> RecursiveModel:
     """Return the model of a checkpoint, with the weights that were validated, in eval mode.
 
     Raises:
@@ -106,7 +129,14 @@ def load(path: str | Path) -> nn.Module:
     return read(path).model()
 
 
-def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    items = [_flat(value, f"{prefix}.{name}" if prefix else name) for name, value in config.items()]
+    return {name: value for item in items for name, value in item.items()}
+
+
+def load_weights(model: RecursiveModel, checkpoint: Checkpoint) -> None:
     """Put a checkpoint's validated weights into a model.
 
     Raises:
@@ -126,11 +156,11 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
                 f"{mine} in the model; model and task settings must be those of its run"
             )
     model.load_state_dict(weights)
-    table = getattr(model, "identifiers", None)
-    if table is not None:
-        saved = checkpoint.contents["identifiers"]
-        if saved.shape != table.weights.shape:
+    if model.identifiers is not None:
+        table, saved = model.identifiers.weights, checkpoint.contents["identifiers"]
+        if saved.shape != table.shape:
             raise InputError(
-                f"{checkpoint.path} has {len(saved)} identifier rows, the model {len(table.weights)}"
+                f"{checkpoint.path} does not fit the model: identifier rows are "
+                f"{tuple(saved.shape)} in the file and {tuple(table.shape)} in the model"
             )
-        table.weights = saved.to(table.weights)
+        table.copy_(saved)

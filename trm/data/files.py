@@ -8,6 +8,7 @@ from typing import TextIO
 import numpy as np
 import torch
 
+from trm import counter_rng
 from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
 from trm.errors import InputError
 from trm.tasks.base import Task
@@ -49,7 +50,8 @@ def from_folder(
 def from_hub(
     task: Task,
     repo: str,
-    revision: str,
+    revision: str | None = None,
+    subsample: int | None = None,
     val_share: float = 0.1,
     seed: int = 0,
     augmentations: int | None = None,
@@ -58,7 +60,19 @@ def from_hub(
 ) -> PuzzleData:
     """Read the same layout from a data set on the Hugging Face Hub (extra ``hub``).
 
-    Files already in the Hub's local cache are used without a network.
+    Files in the Hub's local cache are used without a network. Without ``revision`` the newest
+    commit is taken; either way the manifest names the commit that was read.
+
+    Args:
+        task: whose puzzles these are
+        repo: data set, ``owner/name``
+        revision: commit, for data that cannot change
+        subsample: puzzles drawn from the training file; None for all
+        val_share: see ``from_folder``
+        seed: of the draw and of the held-out share
+        augmentations: see ``PuzzleData``
+        train_file: name of the training file
+        test_file: name of the test file
 
     Raises:
         InputError: ``huggingface_hub`` is missing, a file cannot be had, or a bad row
@@ -75,12 +89,14 @@ def from_hub(
         try:
             files[name] = Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision))
         except Exception as error:  # the Hub client raises a dozen classes for one remedy
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(
-                f"{file} of {repo} at {revision} cannot be downloaded ({type(error).__name__}: "
-                f"{reason}); put train.csv and test.csv into a folder and give data.path"
+                f"{file} of {repo} at revision {revision or 'main'} cannot be downloaded "
+                f"({type(error).__name__}); download train.csv and test.csv by hand and use "
+                f"data=sudoku_extreme data.path=<their folder>"
             ) from None
-    return _splits(task, files, f"hub {repo} at {revision}", val_share, seed, augmentations)
+    commit = files["train"].parent.name  # the cache keeps files under their commit
+    source = f"hub {repo} at {commit}"
+    return _splits(task, files, source, val_share, seed, augmentations, subsample)
 
 
 def read_csv(path: Path, task: Task) -> PuzzleSet:
@@ -97,7 +113,8 @@ def read_csv(path: Path, task: Task) -> PuzzleSet:
             bad.append((line, f"{len(row)} fields instead of the 4 of {_HEADER!r}"))
         elif len(row[1]) != task.cells or len(row[2]) != task.cells:
             name, value = ("question", row[1]) if len(row[1]) != task.cells else ("answer", row[2])
-            bad.append((line, f"{name} {_short(value)} has {len(value)} cells, not {task.cells}"))
+            said = f"{len(value)} cells, {task.name} needs {task.cells}"
+            bad.append((line, f"{name} {_short(value)} has {said}"))
         elif not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
             bad.append((line, f"rating {_short(row[3])} is no whole number"))
         else:
@@ -132,12 +149,18 @@ def _splits(
     val_share: float,
     seed: int,
     augmentations: int | None,
+    subsample: int | None = None,
 ) -> PuzzleData:
-    puzzles = {name: read_csv(path, task) for name, path in files.items()}
-    train, val = hold_out(puzzles["train"], task, val_share, seed)
-    splits = {"train": train, "val": val, "test": puzzles["test"]}
-    said = f"{source}; validation: {len(val)} of {len(puzzles['train'])} training puzzles held out"
-    return PuzzleData.of(splits, task, augmentations, said)
+    pool, test = (read_csv(files[name], task) for name in ("train", "test"))
+    if subsample is not None:
+        if not 1 < subsample <= len(pool):
+            raise InputError(f"data.subsample={subsample} must lie between 2 and {len(pool)}")
+        source += f"; {subsample} of {len(pool)} training puzzles drawn with seed {seed}"
+        drawn = counter_rng.key(seed, torch.arange(len(pool))).argsort()[:subsample]
+        pool = pool[drawn.sort().values.numpy()]
+    train, val = hold_out(pool, task, val_share, seed)
+    source += f"; {len(val)} of {len(pool)} training puzzles held out for validation"
+    return PuzzleData.of({"train": train, "val": val, "test": test}, task, augmentations, source)
 
 
 def _rows(path: Path, longest: int) -> Iterator[tuple[int, str]]:

@@ -35,7 +35,9 @@ def generated(
 
     Args:
         task: a Sudoku task
-        train: number of training puzzles; ``val`` and ``test`` likewise
+        train: number of training puzzles
+        val: number of validation puzzles
+        test: number of test puzzles
         clues: clues per puzzle; None for as few as each grid allows
         seed: the puzzles are a function of this number and the arguments above
         augmentations: see ``PuzzleData``
@@ -45,8 +47,11 @@ def generated(
     """
     if not isinstance(task, Sudoku):
         raise InputError(f"task {task.name!r} has no generator; read its puzzles from files")
-    generator = SudokuGenerator(task, seed)
     wanted = {"train": train, "val": val, "test": test}
+    for name, count in wanted.items():
+        if count < 1:
+            raise InputError(f"data.{name}={count} must be at least 1")
+    generator = SudokuGenerator(task, seed)
     splits = _fill(task, lambda: generator.puzzle(clues), wanted, seed)
     which = "as few clues as possible" if clues is None else f"{clues} clues"
     return PuzzleData.of(splits, task, augmentations, f"generated: {which}, seed {seed}")
@@ -62,7 +67,9 @@ def _fill(
     for _ in range(_MOST_WASTE * sum(wanted.values()) // _ROUND + 1):
         puzzles = [make() for _ in range(_ROUND)]
         classes = task.symmetry_class(np.stack([x_input for x_input, _ in puzzles]))
-        places = counter_rng.uniform(counter_rng.key(seed, torch.from_numpy(classes.view(np.int64))))
+        places = counter_rng.uniform(
+            counter_rng.key(seed, torch.from_numpy(classes.view(np.int64)))
+        )
         for puzzle, place in zip(puzzles, places.numpy(), strict=True):
             name = names[int(np.searchsorted(ends, place, side="right"))]
             if len(filled[name]) < wanted[name] and puzzle[0].tobytes() not in seen:
@@ -70,7 +77,9 @@ def _fill(
                 filled[name].append(puzzle)
         if all(len(filled[name]) == wanted[name] for name in names):
             return {
-                name: PuzzleSet.of(*(np.stack(arrays) for arrays in zip(*filled[name], strict=True)))
+                name: PuzzleSet.of(
+                    *(np.stack(arrays) for arrays in zip(*filled[name], strict=True))
+                )
                 for name in names
             }
     counts = ", ".join(f"{name} {len(filled[name])} of {wanted[name]}" for name in names)

@@ -1,10 +1,12 @@
-"""Batches for Lightning: the loader counts steps, the batch is made on the device."""
+"""Batches for Lightning: the loaders say which, and the batch is made on the device."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from trm.data.puzzles import PuzzleData
@@ -17,8 +19,8 @@ class PuzzleDataModule(LightningDataModule):
     """Training batches that are a function of the step, validation batches in order.
 
     The training loader yields step numbers, starting at the trainer's ``global_step``: a resumed
-    run continues with the very batch that would have come next. ``on_after_batch_transfer``
-    draws and augments that batch on the device.
+    run continues with the very batch that would have come next. The validation loader yields
+    puzzle numbers. ``on_after_batch_transfer`` makes the batch on the device.
 
     Args:
         data: the puzzles
@@ -43,17 +45,22 @@ class PuzzleDataModule(LightningDataModule):
         self._sampler: Sampler | None = None
 
     def train_dataloader(self) -> DataLoader[int]:
-        """Yield the numbers of the steps still to do."""
-        return _loader(lambda: range(self._trainer.global_step, self._trainer.max_steps))
+        """Yield the numbers of the steps still to do, without end: ``max_steps`` ends training.
 
-    def val_dataloader(self) -> DataLoader[Batch]:
-        """Yield this process's share of the validation puzzles, each exactly once."""
-        return _loader(self._validation_batches)
+        A loader that ends with the run would be saved as exhausted, and a longer run could not
+        continue from there.
+        """
+        return _loader(lambda: count(self._trainer.global_step))
 
-    def on_after_batch_transfer(self, batch: int | Batch, dataloader_idx: int) -> Batch:
-        """Turn a step number into its batch."""
-        if isinstance(batch, Batch):
-            return batch
+    def val_dataloader(self) -> DataLoader[Tensor]:
+        """Yield the numbers of this process's validation puzzles, each exactly once."""
+        return _loader(self._validation_numbers)
+
+    def on_after_batch_transfer(self, batch: int | Tensor, dataloader_idx: int) -> Batch:
+        """Turn a step number into its training batch, puzzle numbers into these puzzles."""
+        if isinstance(batch, Tensor):
+            val = self.data.splits["val"][batch.cpu().numpy()]
+            return Batch.of(val, self._trainer.strategy.root_device)
         if self._sampler is None:
             self._sampler = Sampler(
                 self.data.splits["train"],
@@ -70,11 +77,10 @@ class PuzzleDataModule(LightningDataModule):
         assert self.trainer is not None, "the data module belongs to a running trainer"
         return self.trainer
 
-    def _validation_batches(self) -> Iterator[Batch]:
-        val = self.data.splits["val"]
-        mine = torch.arange(self._trainer.global_rank, len(val), self._trainer.world_size)
-        for part in mine.split(self.eval_batch_size):
-            yield Batch.of(val[part.numpy()])
+    def _validation_numbers(self) -> Sequence[Tensor]:
+        puzzles = len(self.data.splits["val"])
+        mine = torch.arange(self._trainer.global_rank, puzzles, self._trainer.world_size)
+        return mine.split(self.eval_batch_size)
 
 
 class _Stream(IterableDataset[Any]):

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trm.data.puzzles import PuzzleSet
 from trm.data.sampler import Batch
 from trm.errors import InputError
-from trm.models.recursion import trajectory
+from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
 
 
@@ -36,8 +36,7 @@ class Evaluation:
     def of(cls, counts: Tensor, n: int, wall_time_s: float = 0.0) -> "Evaluation":
         """Read what ``count_right`` summed, (steps, 3), off the device."""
         exact, valid, cell = counts.T.tolist()
-        whole = ([round(k) for k in hits] for hits in (exact, valid))
-        return cls(n, *whole, cell, wall_time_s)
+        return cls(n, [round(k) for k in exact], [round(k) for k in valid], cell, wall_time_s)
 
     @property
     def shown_steps(self) -> list[int]:
@@ -47,7 +46,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def count_right(model: nn.Module, task: Task, batch: Batch, steps: int) -> Tensor:
+def count_right(model: RecursiveModel, task: Task, batch: Batch, steps: int) -> Tensor:
     """Sum exact, valid and cell accuracy over a batch after each step: (steps, 3) float64."""
     labelled = batch.y_true != PAD
     counts = []
@@ -61,7 +60,7 @@ def count_right(model: nn.Module, task: Task, batch: Batch, steps: int) -> Tenso
 
 
 def evaluate(
-    model: nn.Module,
+    model: RecursiveModel,
     task: Task,
     puzzles: PuzzleSet,
     steps: int,

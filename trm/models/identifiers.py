@@ -36,6 +36,14 @@ class IdentifierTable:
             self._read.append((puzzle_id, rows))
         return rows
 
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return identifiers (reads,) and gradients (reads, dim) of the rows read so far."""
+        read = [(ids, rows.grad) for ids, rows in self._read if rows.grad is not None]
+        ids = [ids.to(self.weights.device) for ids, _ in read]
+        grads = [grad.to(self.weights) for _, grad in read]
+        none = self.weights[:0]
+        return torch.cat([none[:, 0].long(), *ids]), torch.cat([none, *grads])
+
     def forget(self) -> None:
         """Drop rows that were read but not updated (the table's ``zero_grad``)."""
         self._read.clear()
@@ -47,16 +55,10 @@ class IdentifierTable:
         Gradients of equal identifiers are summed first, then
         ``row ← row · (1 − lr · weight_decay) − lr · sign(gradient)``.
         """
-        read = [(ids, rows.grad) for ids, rows in self._read if rows.grad is not None]
+        ids, grads = self.gradient()
         self.forget()
-        if not read:
-            return
-        device = self.weights.device
-        ids = torch.cat([ids for ids, _ in read]).to(device)
-        grads = torch.cat([grad for _, grad in read]).to(device, self.weights.dtype)
         used, where = ids.unique(return_inverse=True)
-        summed = torch.zeros(len(used), grads.shape[1], dtype=grads.dtype, device=device)
-        summed.index_add_(0, where, grads)
+        summed = grads.new_zeros(len(used), grads.shape[1]).index_add_(0, where, grads)
         decayed = self.weights[used] * (1 - lr * weight_decay)
         self.weights[used] = decayed - lr * summed.sign()
 

@@ -106,7 +106,9 @@ class AttentionMixing(nn.Module):
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """Map (batch, seq, dim) to (batch, seq, dim)."""
-        q, k, v = rearrange(self.qkv(h), "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads)
+        q, k, v = rearrange(
+            self.qkv(h), "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads
+        )
         if rotary is not None:
             q, k = rotary(q), rotary(k)
         out = F.scaled_dot_product_attention(q, k, v)

@@ -1,11 +1,14 @@
 """What every recursive model takes and returns, and the loop of supervision steps."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from trm.models.identifiers import IdentifierTable
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,34 @@ class Step:
     q_continue: Tensor | None = None
 
 
-class RecursiveModel(Protocol):
-    """The signature that TRM and the baselines share."""
+class RecursiveModel(nn.Module, ABC):
+    """The signature that TRM and the baselines share.
 
-    def __call__(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step: ...
+    Attributes:
+        identifiers: table of puzzle identifiers, or None where puzzles have none
+    """
 
-    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State: ...
+    identifiers: IdentifierTable | None = None
+
+    @abstractmethod
+    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
+        """Take one supervision step.
+
+        Args:
+            x_input: tokens, (batch, seq) int64
+            puzzle_id: identifiers, (batch,) int64; without a table they are not looked at
+            state: of the step before, or ``initial_state``
+        """
+
+    @abstractmethod
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
+        """Return the fixed initial state, or a random one drawn from ``generator``."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        if self.identifiers is not None:
+            self.identifiers.apply(fn)
+        return self
 
 
 def trajectory(
@@ -70,6 +95,7 @@ def trajectory(
     """Run ``steps`` supervision steps from the initial state and yield each.
 
     Args:
+        model: as it is; put it into eval mode and turn gradients off yourself
         x_input: (batch, seq) int64
         puzzle_id: (batch,) int64
         steps: as many as wanted; more than the model was trained with often helps

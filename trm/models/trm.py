@@ -1,8 +1,7 @@
 """The Tiny Recursive Model (arXiv 2510.04871, Figure 3)."""
 
-from collections.abc import Callable
 from math import sqrt
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from trm.errors import InputError
 from trm.models.identifiers import IdentifierTable
 from trm.models.layers import Mixing, Net, linear, truncated_normal_
-from trm.models.recursion import State, Step
+from trm.models.recursion import RecursiveModel, State, Step
 
 Positions = Literal["rotary", "learned", "none"]
 
@@ -20,7 +19,7 @@ _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits a
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
 
 
-class TinyRecursiveModel(nn.Module):
+class TinyRecursiveModel(RecursiveModel):
     """One tiny network that refines an answer ``y`` and a latent ``z`` (Figure 3).
 
     Args:
@@ -48,6 +47,7 @@ class TinyRecursiveModel(nn.Module):
         self,
         vocab_size: int,
         seq_len: int,
+        *,
         dim: int = 512,
         layers: int = 2,
         mixing: Mixing = "mlp",
@@ -104,13 +104,15 @@ class TinyRecursiveModel(nn.Module):
         truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
         self.positions: nn.Parameter | None = None
         if positions == "learned":
-            self.positions = nn.Parameter(truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim)))
+            self.positions = nn.Parameter(
+                truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim))
+            )
         self.answer_head = linear(dim, vocab_size)
         self.halt_head = linear(dim, 2, bias=True)  # halt and continue
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, _HALT_BIAS)
-        self.register_buffer("y_init", truncated_normal_(torch.empty(dim), std=1.0))
-        self.register_buffer("z_init", truncated_normal_(torch.empty(dim), std=1.0))
+        self.y_init = nn.Buffer(truncated_normal_(torch.empty(dim), std=1.0))
+        self.z_init = nn.Buffer(truncated_normal_(torch.empty(dim), std=1.0))
         self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
 
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,13 +131,7 @@ class TinyRecursiveModel(nn.Module):
         return self.latent_recursion(x, y, z)
 
     def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
-        """Take one supervision step.
-
-        Args:
-            x_input: tokens, (batch, seq) int64
-            puzzle_id: identifiers, (batch,) int64; without a prefix they are not looked at
-            state: of the step before, or ``initial_state``
-        """
+        """Take one supervision step; see ``RecursiveModel``."""
         y, z = self.deep_recursion(self.embed(x_input, puzzle_id), state.y, state.z)
         q_hat, q_continue = self.halt_head(y[:, 0]).unbind(-1)
         return Step(self.answer_head(y[:, self.prefix_len :]), q_hat, State(y, z), q_continue)
@@ -161,9 +157,3 @@ class TinyRecursiveModel(nn.Module):
         empty = torch.empty(2, *shape, dtype=self.y_init.dtype, device=generator.device)
         y, z = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
         return State(y, z)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
-        if self.identifiers is not None:
-            self.identifiers.apply(fn)
-        return self

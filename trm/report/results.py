@@ -45,16 +45,20 @@ def write_json(path: Path, contents: dict[str, Any]) -> None:
 
 def _commit() -> str | None:
     """Commit of the checkout this package lies in, with ``+`` if it was changed since."""
-    git = ["git", "-C", str(Path(trm.__file__).parent)]
     try:
-        options = {"capture_output": True, "text": True, "timeout": 10, "check": True}
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **options).stdout.strip()
-        tracked = subprocess.run([*git, "ls-files", trm.__file__], **options).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], **options).stdout.strip()
+        head = _git("rev-parse", "HEAD")
+        tracked = _git("ls-files", "__init__.py")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
         return None
     # A wheel inside someone else's checkout is not that checkout's code.
     return head + ("+" if changed else "") if tracked else None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(trm.__file__).parent), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    return run.stdout.strip()
 
 
 def _processor() -> str:

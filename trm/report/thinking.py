@@ -4,18 +4,17 @@ import torch
 from rich.columns import Columns
 from rich.console import Group
 from rich.text import Text
-from torch import nn
 
 from trm.data.puzzles import PuzzleSet
 from trm.data.sampler import Batch
-from trm.models.recursion import trajectory
+from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
 
 _TRIED = 64  # puzzles among which the most telling one is looked for
 
 
 @torch.inference_mode()
-def thinking(model: nn.Module, task: Task, puzzles: PuzzleSet, steps: int) -> Group:
+def thinking(model: RecursiveModel, task: Task, puzzles: PuzzleSet, steps: int) -> Group:
     """Draw a held-out puzzle that the model solves late, step by step.
 
     Among the first 64 puzzles, takes the one solved at the last step whose first answer had the
@@ -23,10 +22,7 @@ def thinking(model: nn.Module, task: Task, puzzles: PuzzleSet, steps: int) -> Gr
     """
     batch = Batch.of(puzzles[:_TRIED], next(model.parameters()).device)
     answers = torch.stack(
-        [
-            step.y_hat.argmax(-1)
-            for step in trajectory(model, batch.x_input, batch.puzzle_id, steps)
-        ]
+        [step.y_hat.argmax(-1) for step in trajectory(model, batch.x_input, batch.puzzle_id, steps)]
     )
     wrong = ((answers != batch.y_true) & (batch.y_true != PAD)).sum(2)
     errors_repaired = torch.where(wrong[-1] == 0, wrong[0], -wrong[-1])

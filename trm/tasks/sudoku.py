@@ -118,7 +118,7 @@ class Sudoku(Task):
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken first; an answer must also be complete and keep the clues."""
         grid = x_input if y is None else y
-        for cell in np.flatnonzero((x_input != BLANK) & (x_input != grid)):
+        for cell in np.flatnonzero((x_input != BLANK) & (x_input != grid)).tolist():
             clue, here = self.decode(x_input[[cell]]), self.decode(grid[[cell]])
             return f"{self.cell_name(cell)} is {clue} in the puzzle but {here} in the answer"
         for number, cells in enumerate(self.units):
@@ -127,7 +127,7 @@ class Sudoku(Task):
                 digit = self.decode(tokens[counts > 1][:1])
                 unit = ("row", "column", "box")[number // self.size]
                 return f"{unit} {number % self.size + 1} holds the digit {digit} twice"
-        for cell in np.flatnonzero(grid <= BLANK) if y is not None else ():
+        for cell in np.flatnonzero(grid <= BLANK).tolist() if y is not None else ():
             return f"{self.cell_name(cell)} is empty in the answer"
         return None
 

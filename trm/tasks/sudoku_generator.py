@@ -12,7 +12,7 @@ _MAX_BRANCHES = 20_000  # a search this long is given up; a fresh start is faste
 _MAX_ATTEMPTS = 200  # grids tried for one puzzle with the wanted number of clues
 
 
-class _GaveUp(Exception):
+class _GaveUpError(Exception):
     """The search ran past ``_MAX_BRANCHES``."""
 
 
@@ -51,7 +51,7 @@ class SudokuGenerator:
             try:
                 solution = next(self.solutions([0] * cells))
                 puzzle = self._remove_clues(solution, clues or 0)
-            except _GaveUp:
+            except _GaveUpError:
                 continue
             if clues is None or cells - puzzle.count(0) == clues:
                 return _tokens(puzzle), _tokens(solution)
@@ -86,7 +86,7 @@ class SudokuGenerator:
                 return
             branches += 1
             if branches > _MAX_BRANCHES:
-                raise _GaveUp
+                raise _GaveUpError
             fewest, best, free = size + 1, 0, 0
             for index, cell in enumerate(blanks):
                 row, col, box = self._places[cell]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trm import counter_rng
 from trm.data.sampler import Batch
-from trm.models.recursion import State, Step
+from trm.models.recursion import State
 
 _EXPLORATION = 1  # tells this use of (seed, step, slot) from the sampler's
 

@@ -1,10 +1,11 @@
 """Deep supervision as a LightningModule."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -12,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.inference.evaluation import count_right
-from trm.models.recursion import State
+from trm.models.recursion import RecursiveModel, State
 from trm.tasks.base import Task
 from trm.training.carry import Carry, steps_to_take
 from trm.training.losses import StepLoss, answer_loss, step_loss
@@ -42,6 +43,7 @@ class DeepSupervision(LightningModule):
         warmup_steps: of the learning rate, linear
         lr_min_ratio: where the cosine after warm-up ends; 1 keeps the rate constant
         gradient_clip: largest gradient norm; null for none, as published
+        log_every_n_steps: how often training metrics are read off the device and logged
         identifier_lr: learning rate of the identifier rows, if the model has any
         identifier_weight_decay: theirs, too
         seed: of exploration
@@ -54,7 +56,7 @@ class DeepSupervision(LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: RecursiveModel,
         task: Task,
         optimizer: MakeOptimizer,
         N_sup: int = 16,
@@ -66,10 +68,16 @@ class DeepSupervision(LightningModule):
         gradient_clip: float | None = None,
         identifier_lr: float = 1e-4,
         identifier_weight_decay: float = 1.0,
+        log_every_n_steps: int = 10,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for name, value in (("N_sup", N_sup), ("micro_batch", micro_batch)):
+        at_least_1 = {
+            "N_sup": N_sup,
+            "micro_batch": micro_batch,
+            "log_every_n_steps": log_every_n_steps,
+        }
+        for name, value in at_least_1.items():
             if value is not None and value < 1:
                 raise InputError(f"train.{name}={value} must be at least 1")
         for name, share in (("halt_exploration", halt_exploration), ("lr_min_ratio", lr_min_ratio)):
@@ -85,6 +93,7 @@ class DeepSupervision(LightningModule):
         self.gradient_clip = gradient_clip
         self.identifier_lr = identifier_lr
         self.identifier_weight_decay = identifier_weight_decay
+        self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carry = None
         self._sums: Tensor | None = None  # training metrics since they were last read
@@ -94,9 +103,8 @@ class DeepSupervision(LightningModule):
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
         optimizer = self.make_optimizer(self.model.parameters())
-        table = getattr(self.model, "identifiers", None)
-        if table is not None:
-            rows = SignSGD(table, self.identifier_lr, self.identifier_weight_decay)
+        if self.model.identifiers is not None:
+            rows = SignSGD(self.model.identifiers, self.identifier_lr, self.identifier_weight_decay)
             optimizer = CompositeOptimizer(optimizer, rows)
         max_steps = self.trainer.max_steps
         schedule = LambdaLR(
@@ -106,7 +114,7 @@ class DeepSupervision(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Advance every puzzle in hand by one supervision step and learn from it."""
-        optimizer = self.optimizers()
+        optimizer = cast(LightningOptimizer, self.optimizers())
         initial = self.model.initial_state(len(batch))
         k = self.global_step
         carry = (self.carry or Carry.empty(batch, initial)).admit(batch, initial)
@@ -122,9 +130,9 @@ class DeepSupervision(LightningModule):
             q_hats.append(step.q_hat.detach())
             losses.append(loss)
         if self.gradient_clip is not None:
-            self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip)
+            self.clip_gradients(optimizer.optimizer, gradient_clip_val=self.gradient_clip)
         optimizer.step()
-        self.lr_schedulers().step()
+        cast(LambdaLR, self.lr_schedulers()).step()
 
         slots = torch.arange(len(batch), device=batch.x_input.device)
         slots = slots + self.trainer.global_rank * len(batch)
@@ -134,7 +142,9 @@ class DeepSupervision(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Read the training metrics off the device, now and then."""
-        if self.global_step % self.trainer.log_every_n_steps or self._sums is None:
+        if self.global_step >= self.trainer.max_steps:
+            self.trainer.should_stop = True  # makes Lightning validate after the last step, too
+        if self.global_step % self.log_every_n_steps or self._sums is None:
             return
         sums, self._sums = self._sums, None
         puzzles, halted, *values = sums.tolist()
@@ -143,7 +153,7 @@ class DeepSupervision(LightningModule):
         if halted:
             means = [value / halted for value in values[len(_MEASURES) :]]
             measured |= dict(zip(_HALTED_MEASURES, means, strict=True))
-        measured["lr"] = self.optimizers().param_groups[0]["lr"]
+        measured["lr"] = cast(LightningOptimizer, self.optimizers()).param_groups[0]["lr"]
         self.log_dict({f"train/{name}": value for name, value in measured.items()})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -165,16 +175,15 @@ class DeepSupervision(LightningModule):
         """Add what the network does not hold; plain tensors only."""
         if self.carry is not None:
             checkpoint["carry"] = self.carry.state_dict()
-        if getattr(self.model, "identifiers", None) is not None:
+        if self.model.identifiers is not None:
             checkpoint["identifiers"] = self.model.identifiers.weights
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         if "carry" in checkpoint:
             self.carry = Carry.from_state_dict(checkpoint["carry"], self.device)
-        if "identifiers" in checkpoint:
-            table = self.model.identifiers
-            table.weights = checkpoint["identifiers"].to(table.weights)
+        if self.model.identifiers is not None:
+            self.model.identifiers.weights.copy_(checkpoint["identifiers"])
 
     def _slices(self, batch_size: int) -> Iterator[slice]:
         size = self.micro_batch or batch_size
@@ -184,19 +193,20 @@ class DeepSupervision(LightningModule):
     @torch.no_grad()
     def _measure(self, parts: list[StepLoss], carry: Carry) -> None:
         """Add this step to the sums, in the order in which they are read."""
+        dtype = parts[0].total.dtype
 
         def total(name: str, mask: Tensor | None = None) -> Tensor:
-            values = torch.cat([getattr(part, name) for part in parts]).float()
+            values = torch.cat([getattr(part, name) for part in parts]).to(dtype)
             return values.sum() if mask is None else values @ mask
 
-        halted = carry.halted.float()
+        halted = carry.halted.to(dtype)
         sums = torch.stack(
             [
                 torch.full_like(halted, 1).sum(),
                 halted.sum(),
                 *(total(name) for name in ("total", "answer", "halt")),
                 *(total(name, halted) for name in ("exact", "cell", "halt_right")),
-                carry.steps.float() @ halted,
+                carry.steps.to(dtype) @ halted,
             ]
         )
         self._sums = sums if self._sums is None else self._sums + sums

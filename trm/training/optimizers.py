@@ -53,19 +53,17 @@ class AdamATan2(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if not params:
-                continue
-            for p in params:
+            grads = {p: p.grad for p in group["params"] if p.grad is not None}
+            for p in grads:
                 if not self.state[p]:
                     self.state[p] = {"m": torch.zeros_like(p), "v": torch.zeros_like(p)}
-            group["t"] = group.get("t", 0) + 1
-            self._update(group, params)
+            if grads:
+                group["t"] = group.get("t", 0) + 1
+                self._update(group, list(grads), list(grads.values()))
         return loss
 
-    def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]
-        grads = [p.grad for p in params]
         m = [self.state[p]["m"] for p in params]
         v = [self.state[p]["v"] for p in params]
         torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _LINE_EVERY_S = 30.0  # between two lines where there is no terminal
+_BAR_EVERY_S = 0.25
 
 
 class TrainingProgress(ProgressBar):
@@ -60,10 +61,11 @@ class TrainingProgress(ProgressBar):
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._bar is not None:
-            if trainer.global_step % trainer.log_every_n_steps == 0:
-                self._bar.update(self._task, completed=trainer.global_step, said=self._said(trainer))
-            else:
-                self._bar.update(self._task, completed=trainer.global_step)
+            if time.perf_counter() - self._last_line > _BAR_EVERY_S:
+                self._last_line = time.perf_counter()
+                self._bar.update(
+                    self._task, completed=trainer.global_step, said=self._said(trainer)
+                )
         elif self._enabled and time.perf_counter() - self._last_line > _LINE_EVERY_S:
             self._print_line(trainer)
 
@@ -90,7 +92,9 @@ class TrainingProgress(ProgressBar):
     def _print_line(self, trainer: Trainer) -> None:
         self._last_line = time.perf_counter()
         steps = f"step {trainer.global_step}/{trainer.max_steps}"
-        self._console.print(f"{steps}  {self._said(trainer)}  {self._left(trainer)}", highlight=False)
+        self._console.print(
+            f"{steps}  {self._said(trainer)}  {self._left(trainer)}", highlight=False
+        )
 
     def _said(self, trainer: Trainer) -> str:
         metrics = trainer.callback_metrics

@@ -1,0 +1,43 @@
+# Everything from two commands: `make train` and `make test` do their own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+# Two test processes with one torch thread each: more threads than cores slow everything down.
+WORKERS ?= 2
+
+.PHONY: help install train test test-slow check format clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(READY)  ## Make .venv and install the tested versions into it
+
+train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS="key=value ...")
+	$(BIN)/python -m trm.train $(ARGS)
+
+test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-slow: $(READY)  ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
+
+check: $(READY)  ## Check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)  ## Bring the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove .venv and caches; runs in logs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"error: Python {v[0]}.{v[1]} is too old, 3.11 is needed; choose another with make PYTHON=python3.11")'
+	@echo "Making $(VENV) and installing the tested versions of torch, lightning and others (1 to 3 minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(READY)

@@ -1,0 +1,90 @@
+"""Arrays computed with the published code in float64, under this library's names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trm.data import Batch
+from trm.models import TinyRecursiveModel
+
+_NAMES = (
+    ("inner.", ""),
+    ("embed_tokens.embedding_weight", "embedding.weight"),
+    ("embed_pos.embedding_weight", "positions"),
+    ("lm_head", "answer_head"),
+    ("q_head", "halt_head"),
+    ("H_init", "y_init"),
+    ("L_init", "z_init"),
+    ("L_level.layers", "net.blocks"),
+    ("self_attn.qkv_proj", "mixing.qkv"),
+    ("self_attn.o_proj", "mixing.out"),
+    ("mlp_t.", "mixing.mlp."),
+    ("gate_up_proj", "gate_up"),
+    ("down_proj", "down"),
+)
+
+
+class Published:
+    """One file of published numbers."""
+
+    def __init__(self, name: str) -> None:
+        self.arrays = np.load(Path(__file__).parent / f"{name}.npz")
+        if "config" in self.arrays:
+            self.config: dict[str, Any] = json.loads(str(self.arrays["config"]))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def below(self, folder: str) -> dict[str, Tensor]:
+        """Arrays of a folder, under our parameter names."""
+        return {
+            our_name(name.removeprefix(folder)): self[name]
+            for name in self.arrays.files
+            if name.startswith(folder)
+        }
+
+    def batch(self, folder: str = "batch/") -> Batch:
+        """A batch; the label -100 means "not scored", as PAD does here."""
+        names = ("inputs", "labels", "puzzle_identifiers")
+        return Batch(*(self[folder + name].long().clamp(min=0) for name in names))
+
+    def model(self, dtype: torch.dtype = torch.float64) -> TinyRecursiveModel:
+        """The model with the file's weights."""
+        config = self.config
+        positions = {"rope": "rotary", "none": "none", "learned": "learned"}
+        model = TinyRecursiveModel(
+            config["vocab_size"],
+            config["seq_len"],
+            dim=config["hidden_size"],
+            layers=config["L_layers"],
+            mixing="mlp" if config["mlp_t"] else "attention",
+            positions=positions[config["pos_encodings"]],
+            heads=config["num_heads"],
+            expansion=config["expansion"],
+            n=config["L_cycles"],
+            T=config["H_cycles"],
+            prefix_len=config["puzzle_emb_len"],
+            identifiers=config["num_puzzle_identifiers"],
+            identifier_dim=config["puzzle_emb_ndim"],
+        ).to(dtype)
+        weights = self.below("sd/")
+        model.identifiers.weights.copy_(weights.pop("puzzle_emb.weights"))
+        model.load_state_dict(weights)
+        return model
+
+
+def our_name(name: str) -> str:
+    for theirs, ours in _NAMES:
+        name = name.replace(theirs, ours)
+    return name
+
+
+def error(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest expected value."""
+    actual, expected = actual.detach().double(), expected.double()
+    assert actual.shape == expected.shape
+    return ((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()

@@ -1,0 +1,175 @@
+"""Deep supervision: what one training step does, and the published training trajectories."""
+
+import pytest
+import torch
+from lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
+
+from tests.conftest import tiny_model
+from tests.parity.arrays import Published, error
+from trm.data import Sampler
+from trm.tasks import Sudoku
+from trm.training.callbacks import EMA
+from trm.training.module import DeepSupervision
+from trm.training.optimizers import AdamATan2
+
+
+def make(model=None, lr=1e-3, **settings):
+    model = model or tiny_model(n=1, T=2)
+    settings = {"N_sup": 3, "halt_exploration": 0.5} | settings
+    return DeepSupervision(
+        model, Sudoku(2, 2), lambda params: AdamATan2(params, lr=lr, weight_decay=0.1), **settings
+    )
+
+
+class Given(LightningDataModule):
+    """Serve batches made beforehand."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def train_dataloader(self):
+        return DataLoader(range(len(self.batches)), batch_size=None)
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return self.batches[batch]
+
+
+def fit(module, batches, callbacks=(), **settings):
+    trainer = Trainer(
+        max_steps=len(batches),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+        **settings,
+    )
+    trainer.fit(module, Given(batches))
+    return trainer
+
+
+def some_batches(puzzles, count, size=8):
+    sampler = Sampler(puzzles.splits["train"], Sudoku(2, 2), size, 0, None)
+    return [sampler.batch(k) for k in range(count)]
+
+
+def test_global_step_counts_batches_with_identifier_rows_too(puzzles):
+    module = make(tiny_model(n=1, T=2, prefix_len=1))
+    assert fit(module, some_batches(puzzles, 5)).global_step == 5
+    assert module.model.identifiers.weights.abs().sum() > 0
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8])
+def test_micro_batches_give_the_same_result(puzzles, micro_batch):
+    batches = some_batches(puzzles, 6)
+    whole, sliced = (
+        make(tiny_model(n=1, T=2, prefix_len=1).double(), micro_batch=size)
+        for size in (None, micro_batch)
+    )
+    for module in (whole, sliced):
+        fit(module, batches, precision="64-true")
+    for name, expected in whole.model.state_dict().items():
+        torch.testing.assert_close(sliced.model.state_dict()[name], expected, rtol=1e-9, atol=1e-9)
+    assert sliced.carry.steps.equal(whole.carry.steps)
+    assert sliced.model.identifiers.weights.equal(whole.model.identifiers.weights)
+
+
+def test_every_puzzle_leaves_after_at_most_N_sup_steps(puzzles):
+    module = make()
+    fit(module, some_batches(puzzles, 3))
+    assert module.carry.steps.tolist() == [3] * 8, "a fresh model never halts by itself"
+    assert module.carry.halted.all()
+
+
+def test_the_state_carried_over_has_no_gradient(puzzles):
+    module = make()
+    fit(module, some_batches(puzzles, 1))
+    assert not module.carry.state.y.requires_grad
+    assert not module.carry.state.z.requires_grad
+
+
+def test_gradient_clipping_bounds_the_step(puzzles):
+    norms = []
+
+    class Watch(AdamATan2):
+        def step(self, closure=None):
+            grads = [p.grad for group in self.param_groups for p in group["params"]]
+            norms.append(torch.nn.utils.get_total_norm(grads).item())
+            return super().step(closure)
+
+    module = make(gradient_clip=1e-3)
+    module.make_optimizer = Watch
+    fit(module, some_batches(puzzles, 3))
+    assert max(norms) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_average_starts_at_the_initial_weights(puzzles):
+    module = make()
+    start = module.model.answer_head.weight.detach().clone()
+    after = []
+
+    class Watch(EMA):
+        def on_train_end(self, trainer, pl_module):
+            after.append(pl_module.model.answer_head.weight.detach().clone())
+            super().on_train_end(trainer, pl_module)
+
+    fit(module, some_batches(puzzles, 1), [Watch(0.9)])
+    averaged = 0.9 * start + 0.1 * after[0]
+    torch.testing.assert_close(module.model.answer_head.weight.detach(), averaged)
+
+
+@pytest.mark.parametrize("name", ["training_trm_att", "training_trm_mlp"])
+def test_eight_published_training_steps(name):
+    """Carry, halting, metrics, optimizer and identifier rows, in float64 against the arrays."""
+    published = Published(name)
+    config = published.config
+    module = DeepSupervision(
+        published.model(),
+        Sudoku(2, 2),
+        lambda params: AdamATan2(
+            params, config["lr"], tuple(config["betas"]), config["weight_decay"]
+        ),
+        N_sup=config["halt_max_steps"],
+        halt_exploration=config["halt_exploration_prob"],
+        identifier_lr=config["puzzle_emb_lr"],
+        identifier_weight_decay=config["puzzle_emb_weight_decay"],
+        log_every_n_steps=1,
+    )
+    seen = []
+
+    def after_step(outputs, batch, batch_idx):
+        sums = module._sums.tolist()
+        seen.append((module.carry, sums))
+        module._sums = None
+
+    module.on_train_batch_end = after_step
+    names = [key for key in published.arrays.files if key.startswith("batch")]
+    first = min(int(key[5 : key.index("/")]) for key in names)
+    batches = [published.batch(f"batch{k}/") for k in range(first, first + 8)]
+    fit(module, batches, precision="64-true")
+
+    assert len(seen) == 8
+    for k, (carry, sums) in enumerate(seen, start=first):
+        puzzles, halted, total, answer, halt, exact, cell, halt_right, steps = sums
+        assert carry.halted.tolist() == published[f"step{k}/halted"].tolist()
+        assert carry.steps.tolist() == published[f"step{k}/steps"].tolist()
+        expected = {
+            "loss_sum": total,
+            "metric/count": halted,
+            "metric/accuracy": cell,
+            "metric/exact_accuracy": exact,
+            "metric/q_halt_accuracy": halt_right,
+            "metric/steps": steps,
+            "metric/lm_loss": answer,
+            "metric/q_halt_loss": halt,
+        }
+        for key, value in expected.items():
+            assert value == pytest.approx(published[f"step{k}/{key}"].item(), rel=1e-8), (k, key)
+    final = published.below("final/")
+    rows = final.pop("puzzle_emb.weights")
+    assert error(module.model.identifiers.weights, rows) < 1e-8
+    for key, expected in final.items():
+        assert error(module.model.state_dict()[key], expected) < 1e-8, key
