@@ -70,7 +70,9 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     for logger in trainer.loggers:
         logger.log_hyperparams(config)
     console = Console(quiet=not trainer.is_global_zero)
-    console.print(_heading(config, task, data, model, trainer, folder), highlight=False)
+    console.print(
+        _heading(config, task, data, model, trainer, folder), highlight=False, soft_wrap=True
+    )
     if trainer.is_global_zero:
         text = OmegaConf.to_yaml(cfg, resolve=True)
         (folder / "config.yaml").write_text(text, encoding="utf-8")
@@ -251,7 +253,12 @@ def _number(score: Any) -> float | None:
 def _quiet_lightning() -> None:
     """Silence advice that does not apply: our batches need no workers and no shuffling."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*Checkpoint directory.*exists.*"):
+    unneeded = (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists.*",
+        ".*LeafSpec.*",
+    )
+    for message in unneeded:
         warnings.filterwarnings("ignore", message)
 
 

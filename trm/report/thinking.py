@@ -10,23 +10,23 @@ from trm.data.sampler import Batch
 from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
 
-_TRIED = 64  # puzzles among which the most telling one is looked for
+_TRIED = 256  # puzzles among which the most telling one is looked for
 
 
 @torch.inference_mode()
 def thinking(model: RecursiveModel, task: Task, puzzles: PuzzleSet, steps: int) -> Group:
-    """Draw a held-out puzzle that the model solves late, step by step.
+    """Draw the held-out puzzle that takes the model longest to solve, step by step.
 
-    Among the first 64 puzzles, takes the one solved at the last step whose first answer had the
-    most errors; a puzzle never solved only if none is.
+    Looks at the first 256 puzzles. If none is solved, draws the one that comes closest.
     """
     batch = Batch.of(puzzles[:_TRIED], next(model.parameters()).device)
     answers = torch.stack(
         [step.y_hat.argmax(-1) for step in trajectory(model, batch.x_input, batch.puzzle_id, steps)]
     )
     wrong = ((answers != batch.y_true) & (batch.y_true != PAD)).sum(2)
-    errors_repaired = torch.where(wrong[-1] == 0, wrong[0], -wrong[-1])
-    chosen = int(errors_repaired.argmax())
+    steps_with_errors = (wrong > 0).sum(0)
+    telling = steps_with_errors * task.cells + wrong[0]
+    chosen = int(torch.where(wrong[-1] == 0, telling, -wrong[-1]).argmax())
     x_input, y_true = batch.x_input[chosen].cpu().numpy(), batch.y_true[chosen].cpu().numpy()
     pictures = [Text("puzzle\n").append_text(task.render(x_input))]
     for k in range(steps):

@@ -93,7 +93,9 @@ class TrainingProgress(ProgressBar):
         self._last_line = time.perf_counter()
         steps = f"step {trainer.global_step}/{trainer.max_steps}"
         self._console.print(
-            f"{steps}  {self._said(trainer)}  {self._left(trainer)}", highlight=False
+            f"{steps}  {self._said(trainer)}  {self._left(trainer)}",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def _said(self, trainer: Trainer) -> str:
