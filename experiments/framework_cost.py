@@ -2,7 +2,7 @@
 
     python -m experiments.framework_cost [experiment=sudoku_6x6] [key=value ...]
 
-Trains on the CPU with a clock around each of these five parts and prints milliseconds per step. What
+Trains on the CPU with a clock around each of these five parts, prints milliseconds per step. What
 no part accounts for is the framework: drawing and augmenting batches, carry, metrics, Lightning.
 """
 

@@ -70,7 +70,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         f"parameters, trained {checkpoint.step} steps, {evaluation.wall_time_s:.0f} s on {device}"
     )
     console.print(result_table(evaluation, title))
-    console.print(thinking(model, task, puzzles, steps))
+    console.print(thinking(task, puzzles, evaluation))
     if config["output"] is not None:
         write_json(Path(config["output"]), result)
     return result

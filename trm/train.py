@@ -126,7 +126,7 @@ def _test_and_report(
         result["test"] = accuracies(evaluation)
         result["test_wall_time_s"] = round(evaluation.wall_time_s, 3)
         console.print(result_table(evaluation, _title(task, evaluation, result)))
-        console.print(thinking(model, task, puzzles, result["N_sup"]))
+        console.print(thinking(task, puzzles, evaluation))
     write_json(folder / "result.json", result)
     console.print(f"\nresult      {folder / 'result.json'}", highlight=False, soft_wrap=True)
     if result["checkpoint"]:

@@ -82,17 +82,37 @@ def test_a_file_without_puzzles_is_refused(tmp_path, sudoku):
         read_csv(write(tmp_path / "train.csv", HEADER), sudoku)
 
 
-def test_validation_puzzles_are_held_out_of_training_by_symmetry_class(tmp_path):
-    task = Sudoku(2, 2)
-    rows = [f"made,{'.' * i}{d}{'.' * (15 - i)}," for i in range(2) for d in "1234"]
-    answers = {"1": "1234341221434321", "2": "2134341212434321"}
-    rows = [row + a for row in rows for a in answers.values()]
-    rows = [r for r in rows if task.explain(*(task.encode(t) for t in r.split(",")[1:3])) is None]
-    write(tmp_path / "train.csv", HEADER, *(f"{row},0" for row in rows))
-    write(tmp_path / "test.csv.gz", HEADER, GOOD)
-    # All rows with one clue are equivalent, so one class cannot be split.
+def rows_of(task, data, split):
+    puzzles = data.splits[split]
+    pairs = zip(puzzles.x_input, puzzles.y_true, strict=True)
+    return [f"made,{task.decode(x)},{task.decode(y)},0" for x, y in pairs]
+
+
+def test_validation_holds_out_whole_symmetry_classes(tmp_path, puzzles, sudoku):
+    write(tmp_path / "train.csv", HEADER, *rows_of(sudoku, puzzles, "train"))
+    write(tmp_path / "test.csv.gz", HEADER, *rows_of(sudoku, puzzles, "test"))
+    data = from_folder(sudoku, str(tmp_path), val_share=0.4)
+    counts = data.manifest["counts"]
+    assert counts["train"] + counts["val"] == len(puzzles.splits["train"])
+    assert counts["train"] > 0 < counts["val"]
+    assert counts["test"] == len(puzzles.splits["test"])
+    assert set(data.manifest["shared_symmetry_classes"].values()) == {0}
+    assert f"{counts['val']} of 32 training puzzles held out" in data.manifest["source"]
+
+
+def test_one_symmetry_class_is_never_split(tmp_path, sudoku):
+    write(tmp_path / "train.csv", HEADER, GOOD, GOOD.replace(",1...", ",.2.."))
+    write(tmp_path / "test.csv", HEADER, GOOD)
     with pytest.raises(InputError, match="split .* is empty"):
-        from_folder(task, str(tmp_path), val_share=0.5)
+        from_folder(sudoku, str(tmp_path), val_share=0.5)
+
+
+def test_puzzles_in_both_training_and_test_are_counted(tmp_path, puzzles, sudoku):
+    rows = rows_of(sudoku, puzzles, "train")
+    write(tmp_path / "train.csv", HEADER, *rows)
+    write(tmp_path / "test.csv", HEADER, *rows)
+    data = from_folder(sudoku, str(tmp_path), val_share=0.4)
+    assert data.manifest["shared_symmetry_classes"]["train and test"] > 0
 
 
 @pytest.mark.parametrize("path", [None, "nowhere"])

@@ -153,7 +153,7 @@ def test_eight_published_training_steps(name):
 
     assert len(seen) == 8
     for k, (carry, sums) in enumerate(seen, start=first):
-        puzzles, halted, total, answer, halt, exact, cell, halt_right, steps = sums
+        _puzzles, halted, total, answer, halt, exact, cell, halt_right, steps = sums
         assert carry.halted.tolist() == published[f"step{k}/halted"].tolist()
         assert carry.steps.tolist() == published[f"step{k}/steps"].tolist()
         expected = {

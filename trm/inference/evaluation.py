@@ -23,6 +23,7 @@ class Evaluation:
         exact: puzzles with every cell right
         valid: puzzles whose answer obeys the rules, whatever the label says
         cell: sum over puzzles of the share of cells right
+        first_answers: answers to the puzzles of the first batch, (steps, batch, cells) uint8
         wall_time_s: seconds, loading included
     """
 
@@ -30,13 +31,8 @@ class Evaluation:
     exact: list[int]
     valid: list[int]
     cell: list[float]
+    first_answers: Tensor
     wall_time_s: float = 0.0
-
-    @classmethod
-    def of(cls, counts: Tensor, n: int, wall_time_s: float = 0.0) -> "Evaluation":
-        """Read what ``count_right`` summed, (steps, 3), off the device."""
-        exact, valid, cell = counts.T.tolist()
-        return cls(n, [round(k) for k in exact], [round(k) for k in valid], cell, wall_time_s)
 
     @property
     def shown_steps(self) -> list[int]:
@@ -46,15 +42,26 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def count_right(model: RecursiveModel, task: Task, batch: Batch, steps: int) -> Tensor:
-    """Sum exact, valid and cell accuracy over a batch after each step: (steps, 3) float64."""
+def answers(model: RecursiveModel, batch: Batch, steps: int) -> Tensor:
+    """Return the answer after each supervision step as tokens, (steps, batch, cells) uint8."""
+    taken = trajectory(model, batch.x_input, batch.puzzle_id, steps)
+    return torch.stack([step.y_hat.argmax(-1).to(torch.uint8) for step in taken])
+
+
+def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
+    """Sum exact, valid and cell accuracy over a batch after each step: (steps, 3) float64.
+
+    Args:
+        task: knows what is exact and what is valid
+        batch: the puzzles
+        y: what ``answers`` returned for them
+    """
     labelled = batch.y_true != PAD
     counts = []
-    for step in trajectory(model, batch.x_input, batch.puzzle_id, steps):
-        y = step.y_hat.argmax(-1)
-        exact = task.is_solution(batch.x_input, y, batch.y_true)
-        valid = task.is_valid(batch.x_input, y)
-        cell = ((y == batch.y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
+    for answer in y.long():
+        exact = task.is_solution(batch.x_input, answer, batch.y_true)
+        valid = task.is_valid(batch.x_input, answer)
+        cell = ((answer == batch.y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
         counts.append(torch.stack([exact.sum(), valid.sum(), cell.sum()]))
     return torch.stack(counts).cpu().double()
 
@@ -68,7 +75,7 @@ def evaluate(
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Evaluate a model on puzzles; nothing but the counts is kept.
+    """Evaluate a model on puzzles; nothing but the counts and one batch of answers is kept.
 
     Args:
         model: put into eval mode and onto ``device``
@@ -87,8 +94,15 @@ def evaluate(
     model = model.to(device).eval()
     start = time.perf_counter()
     counts = torch.zeros(steps, 3, dtype=torch.float64)
+    first_answers = None
     for first in range(0, len(puzzles), batch_size):
         batch = Batch.of(puzzles[first : first + batch_size], device)
-        counts += count_right(model, task, batch, steps)
+        y = answers(model, batch, steps)
+        first_answers = y.cpu() if first_answers is None else first_answers
+        counts += count_right(task, batch, y)
         on_batch(min(first + batch_size, len(puzzles)))
-    return Evaluation.of(counts, len(puzzles), time.perf_counter() - start)
+    assert first_answers is not None, "a split is never empty"
+    exact, valid, cell = counts.T.tolist()
+    wall_time_s = time.perf_counter() - start
+    whole = [round(k) for k in exact], [round(k) for k in valid]
+    return Evaluation(len(puzzles), *whole, cell, first_answers, wall_time_s)

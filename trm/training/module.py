@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from trm.data.sampler import Batch
 from trm.errors import InputError
-from trm.inference.evaluation import count_right
+from trm.inference.evaluation import answers, count_right
 from trm.models.recursion import RecursiveModel, State
 from trm.tasks.base import Task
 from trm.training.carry import Carry, steps_to_take
@@ -158,7 +158,8 @@ class DeepSupervision(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count hits of the held-out puzzles."""
-        right = count_right(self.model, self.task, batch, self.N_sup)[-1]
+        y = answers(self.model, batch, self.N_sup)
+        right = count_right(self.task, batch, y[-1:])[0]
         self._right = right if self._right is None else self._right + right
         self._seen += len(batch)
 
