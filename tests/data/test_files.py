@@ -7,7 +7,6 @@ import pytest
 from trm import InputError
 from trm.data import from_folder, from_hub
 from trm.data.files import read_csv
-from trm.tasks import Sudoku
 
 HEADER = "source,question,answer,rating"
 GOOD = "made,1...............,1234341221434321,3"
