@@ -24,12 +24,13 @@ def built(*overrides):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
     cfg = compose("train", f"experiment={experiment}")
-    task = build(cfg.task, Task, "task")
-    settings = OmegaConf.to_container(cfg.train)
+    config = OmegaConf.to_container(cfg, resolve=True)
+    task = build(config["task"], Task, "task")
+    settings = config["train"]
     del settings["batch_size"], settings["eval_batch_size"]
     optimizer = instantiate(cfg.optimizer, _convert_="all")
     with torch.device("meta"):
-        model = build_model(OmegaConf.to_container(cfg.model), task)
+        model = build_model(config["model"], task)
         module = DeepSupervision(model, task, optimizer, **settings)
     assert module.make_optimizer(torch.nn.Linear(1, 1).parameters()).param_groups[0]["lr"] > 0
 

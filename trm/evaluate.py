@@ -38,7 +38,8 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     task, model = checkpoint.task(), checkpoint.model()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     puzzles, manifest = _puzzles(config, checkpoint.config["data"], task)
-    steps = config["N_sup"] or checkpoint.config["train"]["N_sup"]
+    trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
+    steps = config["N_sup"] or trained_steps
     device = pick_device(config["device"])
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(puzzles))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trm.data import Batch
-from trm.models import TinyRecursiveModel
+from trm.models import HierarchicalReasoningModel, TinyRecursiveModel
 
 _NAMES = (
     ("inner.", ""),
@@ -20,6 +20,7 @@ _NAMES = (
     ("H_init", "y_init"),
     ("L_init", "z_init"),
     ("L_level.layers", "net.blocks"),
+    ("H_level.layers", "answer_net.blocks"),
     ("self_attn.qkv_proj", "mixing.qkv"),
     ("self_attn.o_proj", "mixing.out"),
     ("mlp_t.", "mixing.mlp."),
@@ -56,7 +57,9 @@ class Published:
         """The model with the file's weights."""
         config = self.config
         positions = {"rope": "rotary", "none": "none", "learned": "learned"}
-        model = TinyRecursiveModel(
+        two_networks = config["H_layers"] > 0
+        kind = HierarchicalReasoningModel if two_networks else TinyRecursiveModel
+        model = kind(
             config["vocab_size"],
             config["seq_len"],
             dim=config["hidden_size"],
@@ -67,7 +70,10 @@ class Published:
             expansion=config["expansion"],
             n=config["L_cycles"],
             T=config["H_cycles"],
-            prefix_len=config["puzzle_emb_len"],
+            # HRM does not read puzzle_emb_len: its prefix just holds the identifier's row
+            prefix_len=-(-config["puzzle_emb_ndim"] // config["hidden_size"])
+            if two_networks
+            else config["puzzle_emb_len"],
             identifiers=config["num_puzzle_identifiers"],
             identifier_dim=config["puzzle_emb_ndim"],
         ).to(dtype)

@@ -5,9 +5,9 @@ import torch
 
 from tests.parity.arrays import Published, error
 from trm.models import trajectory
-from trm.training.losses import stablemax_cross_entropy, step_loss
+from trm.training.losses import continue_target, stablemax_cross_entropy, step_loss
 
-MODELS = ["trm_att", "trm_mlp", "trm_att_learned_positions"]
+MODELS = ["trm_att", "trm_mlp", "trm_att_learned_positions", "hrm"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -37,7 +37,11 @@ def test_loss_and_every_gradient_of_one_training_step(name):
     published = Published(name)
     model, batch = published.model(), published.batch()
     step = model(batch.x_input, batch.puzzle_id, model.initial_state(len(batch)))
-    loss = step_loss(step, batch.y_true, stablemax_cross_entropy).total.sum()
+    target = None
+    if model.halting == "continue":
+        last = torch.zeros(len(batch), dtype=torch.bool)
+        target = continue_target(model, batch, step.state.detach(), last)
+    loss = step_loss(step, batch.y_true, stablemax_cross_entropy, target).total.sum()
     (loss / len(batch)).backward()
     assert error(loss, published["train/loss_sum"]) < 1e-9
     gradients = published.below("grad/")

@@ -1,6 +1,19 @@
 """Networks with one signature: ``model(x_input, puzzle_id, state) -> Step``."""
 
+from trm.models.direct import DirectPrediction
+from trm.models.hrm import HierarchicalReasoningModel
 from trm.models.recursion import RecursiveModel, State, Step, trajectory
 from trm.models.trm import TinyRecursiveModel
+from trm.models.variants import MultiScaleModel, SingleLatentModel
 
-__all__ = ["RecursiveModel", "State", "Step", "TinyRecursiveModel", "trajectory"]
+__all__ = [
+    "DirectPrediction",
+    "HierarchicalReasoningModel",
+    "MultiScaleModel",
+    "RecursiveModel",
+    "SingleLatentModel",
+    "State",
+    "Step",
+    "TinyRecursiveModel",
+    "trajectory",
+]

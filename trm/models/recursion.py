@@ -3,12 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
+
+Halting = Literal["solved", "continue"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class State:
 
     Attributes:
         y: embedded answer, (batch, seq, dim)
-        z: latent reasoning state, (batch, seq, dim)
+        z: latent reasoning state, (batch, seq, dim); (batch, n, seq, dim) where it is multi-scale,
+            without positions where a model has none
     """
 
     y: Tensor
@@ -33,8 +36,11 @@ class State:
 
     def replaced_where(self, mask: Tensor, other: "State") -> "State":
         """Take ``other`` for the puzzles that the (batch,) bool ``mask`` marks."""
-        mask = mask[:, None, None]
-        return State(torch.where(mask, other.y, self.y), torch.where(mask, other.z, self.z))
+
+        def chosen(mine: Tensor, theirs: Tensor) -> Tensor:
+            return torch.where(mask.view(-1, *[1] * (mine.dim() - 1)), theirs, mine)
+
+        return State(chosen(self.y, other.y), chosen(self.z, other.z))
 
     @staticmethod
     def cat(states: "list[State]") -> "State":
@@ -64,9 +70,14 @@ class RecursiveModel(nn.Module, ABC):
 
     Attributes:
         identifiers: table of puzzle identifiers, or None where puzzles have none
+        halting: how it is trained to stop unless told otherwise: ``solved`` at a positive halting
+            logit, ``continue`` when halting beats going on (HRM)
+        one_pass: whether a supervision step ignores the one before, so that one is enough
     """
 
     identifiers: IdentifierTable | None = None
+    halting: Halting = "solved"
+    one_pass: bool = False
 
     @abstractmethod
     def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:

@@ -1,5 +1,6 @@
 """The Tiny Recursive Model (arXiv 2510.04871, Figure 3)."""
 
+from functools import partial
 from math import sqrt
 from typing import Literal
 
@@ -14,6 +15,7 @@ from trm.models.layers import Mixing, Net, linear, truncated_normal_
 from trm.models.recursion import RecursiveModel, State, Step
 
 Positions = Literal["rotary", "learned", "none"]
+Gradient = Literal["cycle", "one_step"]
 
 _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
@@ -34,6 +36,9 @@ class TinyRecursiveModel(RecursiveModel):
         hidden_multiple: SwiGLU widths are rounded up to a multiple of it; 256 as published
         n: latent recursions before each answer update
         T: recursion cycles, of which the last carries gradient
+        separate: give the answer update a network of its own (f_H beside f_L)
+        gradient: how much of the last cycle carries gradient: ``cycle`` for all of it, ``one_step``
+            for the last update of ``z`` and of ``y``, as in HRM
         prefix_len: positions in front of the grid that hold the puzzle's identifier; 0 where all
             puzzles share one
         identifiers: number of identifiers; needed with a prefix
@@ -57,6 +62,8 @@ class TinyRecursiveModel(RecursiveModel):
         hidden_multiple: int = 256,
         n: int = 6,
         T: int = 3,
+        separate: bool = False,
+        gradient: Gradient = "cycle",
         prefix_len: int = 0,
         identifiers: int = 1,
         identifier_dim: int | None = None,
@@ -67,20 +74,21 @@ class TinyRecursiveModel(RecursiveModel):
             "layers": layers,
             "heads": heads,
             "hidden_multiple": hidden_multiple,
-            "n": n,
             "T": T,
             "identifiers": identifiers,
         }
         for name, value in at_least_1.items():
             if value < 1:
                 raise InputError(f"model.{name}={value} must be at least 1")
-        if prefix_len < 0 or expansion <= 0:
+        if min(n, prefix_len) < 0 or expansion <= 0:
             raise InputError(
-                f"model.prefix_len={prefix_len} must not be negative and "
+                f"model.n={n} and model.prefix_len={prefix_len} must not be negative, "
                 f"model.expansion={expansion} must be positive"
             )
         if mixing not in ("attention", "mlp"):
             raise InputError(f"model.mixing={mixing!r} must be attention or mlp")
+        if gradient not in ("cycle", "one_step"):
+            raise InputError(f"model.gradient={gradient!r} must be cycle or one_step")
         if positions not in ("rotary", "learned", "none"):
             raise InputError(f"model.positions={positions!r} must be rotary, learned or none")
         if positions == "rotary" and mixing == "mlp":
@@ -94,12 +102,22 @@ class TinyRecursiveModel(RecursiveModel):
                 f"model.identifier_dim={identifier_dim} does not fit into model.prefix_len="
                 f"{prefix_len} positions of model.dim={dim}"
             )
-        self.n, self.T = n, T
+        self.n, self.T, self.gradient = n, T, gradient
         self.seq_len, self.prefix_len = seq_len, prefix_len
         length = prefix_len + seq_len
-        self.net = Net(
-            layers, dim, length, mixing, heads, expansion, hidden_multiple, positions == "rotary"
+        net = partial(
+            Net,
+            layers,
+            dim,
+            length,
+            mixing,
+            heads,
+            expansion,
+            hidden_multiple,
+            positions == "rotary",
         )
+        self.net = net()
+        self.answer_net = net() if separate else None
         self.embedding = nn.Embedding(vocab_size, dim)
         truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
         self.positions: nn.Parameter | None = None
@@ -118,9 +136,10 @@ class TinyRecursiveModel(RecursiveModel):
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
         y_and_x = y + x
-        for _ in range(self.n):
-            z = self.net(z + y_and_x)
-        y = self.net(y + z)
+        for i in range(self.n):
+            with torch.set_grad_enabled(self._carries_gradient(i)):
+                z = self.net(z + y_and_x)
+        y = (self.answer_net or self.net)(y + z)
         return y, z
 
     def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,6 +148,10 @@ class TinyRecursiveModel(RecursiveModel):
             for _ in range(self.T - 1):
                 y, z = self.latent_recursion(x, y, z)
         return self.latent_recursion(x, y, z)
+
+    def _carries_gradient(self, i: int) -> bool:
+        """Whether the ``i``-th latent update of a cycle may."""
+        return torch.is_grad_enabled() and (self.gradient == "cycle" or i == self.n - 1)
 
     def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
         """Take one supervision step; see ``RecursiveModel``."""

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trm.data.sampler import Batch
 from trm.errors import InputError
-from trm.models.recursion import Step
+from trm.models.recursion import RecursiveModel, State, Step
 from trm.tasks.base import PAD
 
 _HALT_WEIGHT = 0.5  # of the halting loss beside the answer loss (published code)
@@ -21,7 +22,7 @@ class StepLoss:
     """Losses and hits of one supervision step, all (batch,).
 
     Attributes:
-        total: answer loss + ½ · halting loss; the only one that carries gradient
+        total: answer loss + ½ · halting loss (+ ½ · continue loss); alone carries gradient
         answer: mean cross-entropy of the labelled cells
         halt: binary cross-entropy of ``q_hat`` against ``exact``
         exact: bool, every labelled cell right
@@ -79,8 +80,29 @@ def answer_loss(name: str) -> AnswerLoss:
     return _ANSWER_LOSSES[name]
 
 
-def step_loss(step: Step, y_true: Tensor, answer: AnswerLoss) -> StepLoss:
-    """Score one supervision step against (batch, cells) labels; PAD cells do not count."""
+@torch.no_grad()
+def continue_target(model: RecursiveModel, puzzles: Batch, state: State, last: Tensor) -> Tensor:
+    """Look one supervision step ahead for the value of going on, (batch,) in [0, 1].
+
+    The sigmoid of the next step's halting logit where it is the ``last``, else of the better of
+    halting and going on: Q-learning without replay (HRM, arXiv 2506.21734, section 2).
+    """
+    ahead = model(puzzles.x_input, puzzles.puzzle_id, state)
+    assert ahead.q_continue is not None, "checked when training was set up"
+    return torch.where(last, ahead.q_hat, torch.maximum(ahead.q_hat, ahead.q_continue)).sigmoid()
+
+
+def step_loss(
+    step: Step, y_true: Tensor, answer: AnswerLoss, target: Tensor | None = None
+) -> StepLoss:
+    """Score one supervision step against (batch, cells) labels; PAD cells do not count.
+
+    Args:
+        step: what the model gave
+        y_true: labels, (batch, cells) int64
+        answer: cross-entropy per cell
+        target: of ``continue_target``, for models that learn to continue
+    """
     labelled = y_true != PAD
     cells = labelled.sum(1).clamp(min=1)
     per_cell = torch.where(labelled, answer(step.y_hat, y_true), 0)
@@ -92,5 +114,11 @@ def step_loss(step: Step, y_true: Tensor, answer: AnswerLoss) -> StepLoss:
     q_hat = step.q_hat.to(answer_per_puzzle.dtype)
     halt = F.binary_cross_entropy_with_logits(q_hat, exact.to(q_hat.dtype), reduction="none")
     total = answer_per_puzzle + _HALT_WEIGHT * halt
+    if target is not None:
+        assert step.q_continue is not None, "checked when training was set up"
+        q_continue = step.q_continue.to(total.dtype)
+        total = total + _HALT_WEIGHT * F.binary_cross_entropy_with_logits(
+            q_continue, target.to(total.dtype), reduction="none"
+        )
     halt_right = (step.q_hat.detach() > 0) == exact
     return StepLoss(total, answer_per_puzzle.detach(), halt.detach(), exact, cell, halt_right)

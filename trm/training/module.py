@@ -13,10 +13,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.inference.evaluation import answers, count_right
-from trm.models.recursion import RecursiveModel, State
+from trm.models.recursion import Halting, RecursiveModel, State
 from trm.tasks.base import Task
-from trm.training.carry import Carry, steps_to_take
-from trm.training.losses import StepLoss, answer_loss, step_loss
+from trm.training.carry import Carry, halting_logit, steps_to_take
+from trm.training.losses import StepLoss, answer_loss, continue_target, step_loss
 from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -39,6 +39,9 @@ class DeepSupervision(LightningModule):
         N_sup: the most supervision steps per puzzle, in training and validation
         micro_batch: puzzles advanced at once; null for the whole batch. The result is the same.
         loss: ``stablemax`` or ``softmax`` cross-entropy of the answer
+        halting: ``solved`` stops at a positive halting logit; ``continue`` also learns the value of
+            going on, by a second forward pass, and stops when halting beats it (HRM, ACT); None
+            for the model's own
         halt_exploration: probability that a puzzle must go on although it says stop
         warmup_steps: of the learning rate, linear
         lr_min_ratio: where the cosine after warm-up ends; 1 keeps the rate constant
@@ -62,6 +65,7 @@ class DeepSupervision(LightningModule):
         N_sup: int = 16,
         micro_batch: int | None = None,
         loss: str = "stablemax",
+        halting: Halting | None = None,
         halt_exploration: float = 0.1,
         warmup_steps: int = 0,
         lr_min_ratio: float = 1.0,
@@ -83,11 +87,16 @@ class DeepSupervision(LightningModule):
         for name, share in (("halt_exploration", halt_exploration), ("lr_min_ratio", lr_min_ratio)):
             if not 0 <= share <= 1:
                 raise InputError(f"train.{name}={share} must lie between 0 and 1")
+        halting = halting or model.halting
+        if halting not in ("solved", "continue"):
+            raise InputError(f"train.halting={halting!r} must be solved or continue")
         self.automatic_optimization = False
         self.model, self.task = model, task
         self.make_optimizer = optimizer
-        self.N_sup, self.micro_batch = N_sup, micro_batch
+        self.N_sup = 1 if model.one_pass else N_sup
+        self.micro_batch = micro_batch
         self.answer_loss = answer_loss(loss)
+        self.halting = halting
         self.halt_exploration = halt_exploration
         self.warmup_steps, self.lr_min_ratio = warmup_steps, lr_min_ratio
         self.gradient_clip = gradient_clip
@@ -124,10 +133,14 @@ class DeepSupervision(LightningModule):
         for part in self._slices(len(batch)):
             puzzles = carry.puzzles[part]
             step = self.model(puzzles.x_input, puzzles.puzzle_id, carry.state[part])
-            loss = step_loss(step, puzzles.y_true, self.answer_loss)
+            target = None
+            if self.halting == "continue":
+                last = carry.steps[part] + 1 >= self.N_sup
+                target = continue_target(self.model, puzzles, step.state.detach(), last)
+            loss = step_loss(step, puzzles.y_true, self.answer_loss, target)
             self.manual_backward(loss.total.sum() / len(batch))
             states.append(step.state.detach())
-            q_hats.append(step.q_hat.detach())
+            q_hats.append(halting_logit(step, self.halting).detach())
             losses.append(loss)
         if self.gradient_clip is not None:
             self.clip_gradients(optimizer.optimizer, gradient_clip_val=self.gradient_clip)
