@@ -17,13 +17,20 @@ _PUBLIC = {
     "trajectory": "trm.models.recursion",
     "Task": "trm.tasks.base",
     "Sudoku": "trm.tasks.sudoku",
-    "load": "trm.checkpoints.native",
+    "HierarchicalReasoningModel": "trm.models.hrm",
+    "DirectPrediction": "trm.models.direct",
+    "load": "trm.checkpoints.opening",
+    "save": "trm.checkpoints.opening",
+    "save_published": "trm.checkpoints.published",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
-    from trm.checkpoints.native import load
+    from trm.checkpoints.opening import load, save
+    from trm.checkpoints.published import save_published
     from trm.errors import InputError
+    from trm.models.direct import DirectPrediction
+    from trm.models.hrm import HierarchicalReasoningModel
     from trm.models.recursion import State, Step, trajectory
     from trm.models.trm import TinyRecursiveModel
     from trm.tasks.base import Task

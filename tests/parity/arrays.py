@@ -8,25 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trm.checkpoints.published import our_name
 from trm.data import Batch
 from trm.models import HierarchicalReasoningModel, TinyRecursiveModel
-
-_NAMES = (
-    ("inner.", ""),
-    ("embed_tokens.embedding_weight", "embedding.weight"),
-    ("embed_pos.embedding_weight", "positions"),
-    ("lm_head", "answer_head"),
-    ("q_head", "halt_head"),
-    ("H_init", "y_init"),
-    ("L_init", "z_init"),
-    ("L_level.layers", "net.blocks"),
-    ("H_level.layers", "answer_net.blocks"),
-    ("self_attn.qkv_proj", "mixing.qkv"),
-    ("self_attn.o_proj", "mixing.out"),
-    ("mlp_t.", "mixing.mlp."),
-    ("gate_up_proj", "gate_up"),
-    ("down_proj", "down"),
-)
 
 
 class Published:
@@ -43,7 +27,7 @@ class Published:
     def below(self, folder: str) -> dict[str, Tensor]:
         """Arrays of a folder, under our parameter names."""
         return {
-            our_name(name.removeprefix(folder)): self[name]
+            our_name(name.removeprefix(folder).removeprefix("inner.")): self[name]
             for name in self.arrays.files
             if name.startswith(folder)
         }
@@ -81,12 +65,6 @@ class Published:
         model.identifiers.weights.copy_(weights.pop("puzzle_emb.weights"))
         model.load_state_dict(weights)
         return model
-
-
-def our_name(name: str) -> str:
-    for theirs, ours in _NAMES:
-        name = name.replace(theirs, ours)
-    return name
 
 
 def error(actual: Tensor, expected: Tensor) -> float:

@@ -1,5 +1,6 @@
-"""Files that hold trained models."""
+"""Files that hold trained models, ours and the published ones."""
 
-from trm.checkpoints.native import Checkpoint, load, read
+from trm.checkpoints.opening import Opened, load, save
+from trm.checkpoints.published import save_published
 
-__all__ = ["Checkpoint", "load", "read"]
+__all__ = ["Opened", "load", "save", "save_published"]

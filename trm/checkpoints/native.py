@@ -9,6 +9,7 @@ so the file opens with ``weights_only=True``.
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 
@@ -72,22 +73,41 @@ def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Open a checkpoint; no code in it is run.
+    """Open a checkpoint of a run; no code in it is run.
 
     Raises:
         InputError: no such file, a truncated file, or no checkpoint of this library
     """
     path = Path(path).expanduser()
+    contents = read_torch(path)
+    check_format(contents, path)
+    return Checkpoint(path, contents)
+
+
+def read_torch(path: Path) -> Any:
+    """Open any torch file without running code in it; large tensors stay on the disk.
+
+    Raises:
+        InputError: no such file, or one that cannot be opened
+    """
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist; runs keep theirs in checkpoints/")
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
     except Exception as error:  # whatever the unpickler trips over, the file is at fault
         said = str(error).strip().partition("\n")[0][:120]
         raise InputError(
             f"checkpoint {path} cannot be opened: it is truncated, no checkpoint, or wants to run "
             f"code ({said})"
         ) from None
+
+
+def check_format(contents: Any, path: Path) -> None:
+    """Refuse what is no checkpoint of this library, or one of another format.
+
+    Raises:
+        InputError: saying which
+    """
     if not isinstance(contents, dict) or "trm" not in contents:
         raise InputError(f"{path} is a torch file, but no checkpoint of this library: no key 'trm'")
     if contents["trm"].get("format") != FORMAT:
@@ -95,7 +115,6 @@ def read(path: str | Path) -> Checkpoint:
             f"checkpoint {path} has format {contents['trm'].get('format')}, this version reads "
             f"{FORMAT}; use the version of trm that wrote it"
         )
-    return Checkpoint(path, contents)
 
 
 def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
@@ -118,15 +137,6 @@ def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256:
             f"{checkpoint.path} was trained on other data (checksum "
             f"{checkpoint.contents['trm']['manifest']['sha256'][:12]}, now {data_sha256[:12]})"
         )
-
-
-def load(path: str | Path) -> RecursiveModel:
-    """Return the model of a checkpoint, with the weights that were validated, in eval mode.
-
-    Raises:
-        InputError: as ``read`` and ``Checkpoint.model``
-    """
-    return read(path).model()
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

@@ -70,11 +70,14 @@ class Rotary(nn.Module):
 
     def __init__(self, head_dim: int, seq_len: int) -> None:
         super().__init__()
-        inverse = _ROTARY_BASE ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-        angle = torch.outer(torch.arange(seq_len, dtype=torch.float64), inverse).repeat(1, 2)
-        self._exact = {"cos": angle.cos(), "sin": angle.sin()}
+        with torch.device("cpu"):  # whatever device the model is made on, "meta" included
+            even = torch.arange(0, head_dim, 2, dtype=torch.float64)
+            positions = torch.arange(seq_len, dtype=torch.float64)
+            angle = torch.outer(positions, _ROTARY_BASE ** (-even / head_dim)).repeat(1, 2)
+            self._exact = {"cos": angle.cos(), "sin": angle.sin()}
+        like = torch.empty(0)
         for name, table in self._exact.items():
-            self.register_buffer(name, table.to(torch.get_default_dtype()), persistent=False)
+            self.register_buffer(name, table.to(like.dtype).to(like.device), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         super()._apply(fn, recurse)

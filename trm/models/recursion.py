@@ -3,14 +3,19 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
+from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
 
 Halting = Literal["solved", "continue"]
+
+_IDENTIFIERS = "identifiers.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,11 @@ class Step:
     q_continue: Tensor | None = None
 
 
-class RecursiveModel(nn.Module, ABC):
+class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", tags=["trm"]):
     """The signature that TRM and the baselines share.
+
+    ``save_pretrained``, ``from_pretrained`` and ``push_to_hub`` come from huggingface_hub: a folder
+    with ``model.safetensors``, ``config.json`` and, with a table, ``identifiers.safetensors``.
 
     Attributes:
         identifiers: table of puzzle identifiers, or None where puzzles have none
@@ -92,6 +100,29 @@ class RecursiveModel(nn.Module, ABC):
     @abstractmethod
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
         """Return the fixed initial state, or a random one drawn from ``generator``."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments this model was made with, and its class as ``_target_``."""
+        target = f"{type(self).__module__}.{type(self).__qualname__}"
+        return {"_target_": target, **cast(dict[str, Any], self._hub_mixin_config)}
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        if self.identifiers is not None:
+            rows = {"weights": self.identifiers.weights.contiguous()}
+            save_file(rows, save_directory / _IDENTIFIERS)
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+        model = super()._from_pretrained(model_id=model_id, **options)
+        if model.identifiers is not None:
+            file = Path(model_id, _IDENTIFIERS)
+            if not Path(model_id).is_dir():
+                names = ("revision", "cache_dir", "token", "local_files_only")
+                known = {name: options[name] for name in names if name in options}
+                file = Path(hf_hub_download(model_id, _IDENTIFIERS, **known))
+            model.identifiers.weights.copy_(load_file(file)["weights"])
+        return model
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         super()._apply(fn, recurse)

@@ -133,6 +133,11 @@ class TinyRecursiveModel(RecursiveModel):
         self.z_init = nn.Buffer(truncated_normal_(torch.empty(dim), std=1.0))
         self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
 
+    @property
+    def effective_depth(self) -> int:
+        """Blocks passed through in one supervision step: ``T (n + 1) layers`` (paper, Table 1)."""
+        return self.T * (self.n + 1) * len(self.net.blocks)
+
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
         y_and_x = y + x

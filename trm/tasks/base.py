@@ -1,9 +1,11 @@
 """The protocol a task follows, and the symmetries it offers."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +55,15 @@ class Task(ABC):
     grid_shape: tuple[int, int]
     vocab_size: int
     symbols: Mapping[str, int]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments this task was made with, and its class as ``_target_``.
+
+        Every argument of a task is kept as an attribute of the same name.
+        """
+        target = f"{type(self).__module__}.{type(self).__qualname__}"
+        arguments = inspect.signature(type(self)).parameters
+        return {"_target_": target, **{name: getattr(self, name) for name in arguments}}
 
     @property
     def cells(self) -> int:

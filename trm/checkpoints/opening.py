@@ -1,0 +1,136 @@
+"""One door for every file that holds a model: ``load``, and what ``describe`` prints."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from trm.build import build
+from trm.checkpoints import native, published
+from trm.errors import InputError
+from trm.models.recursion import RecursiveModel
+from trm.tasks.base import Task
+
+_FOLDER_FORMAT = 1  # of config.json beside model.safetensors
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model and what its file says of it.
+
+    Attributes:
+        model: ready, in eval mode
+        layout: what kind of file it was
+        task: the task it was trained on, if the file says
+        step: optimizer steps it was trained for, if the file says
+        assumed: one sentence for every setting that the file did not say
+    """
+
+    model: RecursiveModel
+    layout: str
+    task: Task | None = None
+    step: int | None = None
+    assumed: list[str] = field(default_factory=list)
+
+
+def load(
+    path: str | Path,
+    *,
+    task: Task | None = None,
+    heads: int | None = None,
+    n: int | None = None,
+    T: int | None = None,
+    prefix_len: int | None = None,
+    seq_len: int | None = None,
+    positions: str | None = None,
+    identifiers: Sequence[int | str] | None = None,
+) -> RecursiveModel:
+    """Return the model that a file or folder holds, in eval mode.
+
+    Opens checkpoints of this library (with the weights that were validated), folders written by
+    ``trm.save``, and the published layouts of TRM and HRM. No code in a file is run. What a
+    published file does not say is assumed as in the released configurations, with a warning.
+
+    Args:
+        path: a file, or a folder with ``model.safetensors``
+        task: gives ``seq_len`` to a published file
+        heads: of a published file, as the next five; what is given is not assumed
+        n: latent recursions
+        T: recursion cycles
+        prefix_len: positions that hold the identifier
+        seq_len: cells of the grid
+        positions: ``rotary`` or ``none``
+        identifiers: identifier rows of a published file to keep, by number or, with an
+            ``identifiers.json`` beside it, by name; None for all, ``[]`` for none
+
+    Raises:
+        InputError: a file that is missing, broken, dangerous, or holds another kind of model
+    """
+    given = {
+        "heads": heads,
+        "n": n,
+        "T": T,
+        "prefix_len": prefix_len,
+        "seq_len": task.cells if task is not None and seq_len is None else seq_len,
+        "positions": positions,
+    }
+    opened = open_model(path, given, identifiers)
+    if opened.assumed:
+        warnings.warn(f"{path}: assumed {'; '.join(opened.assumed)}", stacklevel=2)
+    return opened.model
+
+
+def save(model: RecursiveModel, path: str | Path, task: Task | None = None) -> None:
+    """Write a model into a folder: ``model.safetensors`` and ``config.json``.
+
+    Args:
+        model: any model of this library
+        path: a folder, made if need be; ``load`` and ``from_pretrained`` open it
+        task: what it was trained on, so that readers know
+    """
+    config = {"format": _FOLDER_FORMAT, **model.settings()}
+    if task is not None:
+        config["task"] = task.settings()
+    model.save_pretrained(Path(path), config=config)
+
+
+def open_model(
+    path: str | Path, given: dict[str, Any], identifiers: Sequence[int | str] | None = None
+) -> Opened:
+    """Open a file or folder; arguments and errors as for ``load``."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _open_folder(path)
+    contents = native.read_torch(path)
+    if published.is_published(contents):
+        found = published.from_published(contents, path, given, identifiers)
+        return Opened(found.model, "published state dict", assumed=found.assumed)
+    native.check_format(contents, path)
+    checkpoint = native.Checkpoint(path, contents)
+    return Opened(checkpoint.model(), "checkpoint of a run", checkpoint.task(), checkpoint.step)
+
+
+def _open_folder(folder: Path) -> Opened:
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        made_with, target, task = config.get("format"), config.get("_target_"), config.get("task")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{file} cannot be read ({error}); trm.save writes such folders") from None
+    if made_with != _FOLDER_FORMAT or target is None:
+        raise InputError(
+            f"{file} has format {made_with}, this version reads {_FOLDER_FORMAT}; write the folder "
+            f"with trm.save"
+        )
+    arguments = {k: v for k, v in config.items() if k not in ("format", "task")}
+    kind = type(build(arguments, RecursiveModel, str(file)))
+    try:
+        model = kind.from_pretrained(str(folder))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: model.safetensors does not fit config.json: {said}") from None
+    return Opened(model, "safetensors folder", task and build(task, Task, f"{file} task"))

@@ -1,0 +1,49 @@
+"""Say what a model file holds: ``python -m trm.describe PATH``."""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from trm.checkpoints.opening import Opened, open_model
+from trm.errors import InputError
+from trm.models.trm import TinyRecursiveModel
+
+
+def description(opened: Opened) -> list[tuple[str, str]]:
+    """Return what is known of a model as (name, value) rows."""
+    model = opened.model
+    rows = [("layout", opened.layout), ("model", type(model).__name__)]
+    rows.append(("parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
+    if isinstance(model, TinyRecursiveModel):
+        rows.append(("effective depth", f"{model.effective_depth} blocks per supervision step"))
+    rows.append(("task", opened.task.name if opened.task else "not said"))
+    rows.append(("training steps", f"{opened.step:,}" if opened.step is not None else "not said"))
+    if model.identifiers is not None:
+        count, dim = model.identifiers.weights.shape
+        rows.append(("identifier rows", f"{count:,} x {dim}"))
+    settings = {k: v for k, v in model.settings().items() if k != "_target_"}
+    rows += [(name, str(value)) for name, value in settings.items()]
+    return rows + [("assumed", sentence) for sentence in opened.assumed]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the description; 2 if the file cannot be opened."""
+    parser = argparse.ArgumentParser(prog="python -m trm.describe", description=__doc__)
+    parser.add_argument("path", help="a checkpoint, a safetensors folder, or a published file")
+    path = parser.parse_args(arguments).path
+    try:
+        opened = open_model(path, {})
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    table = Table(title=path, title_justify="left", show_header=False)
+    for name, value in description(opened):
+        table.add_row(name, value)
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
