@@ -13,6 +13,7 @@ from trm.tasks import Task
 from trm.training.module import DeepSupervision
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+ABLATIONS = [name for name in EXPERIMENTS if not name.startswith("sudoku_")]
 
 
 def built(*overrides):
@@ -23,7 +24,8 @@ def built(*overrides):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
-    cfg = compose("train", f"experiment={experiment}")
+    base = "[sudoku_extreme_mlp,{}]" if experiment in ABLATIONS else "{}"
+    cfg = compose("train", f"experiment={base.format(experiment)}")
     config = OmegaConf.to_container(cfg, resolve=True)
     task = build(config["task"], Task, "task")
     settings = config["train"]
@@ -61,6 +63,81 @@ def test_the_published_recipes(experiment, parameters, prefix):
     assert config["optimizer"]["weight_decay"] == 1.0
     assert config["train"]["identifier_weight_decay"] == 1.0
     assert config["data"]["augmentations"] == 1000
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_an_ablation_changes_only_what_it_ablates(ablation):
+    base, _ = built("experiment=sudoku_extreme_mlp")
+    ablated, _ = built(f"experiment=[sudoku_extreme_mlp,{ablation}]")
+    changed = {
+        f"{group}.{key}"
+        for group in base
+        if isinstance(base[group], dict) and isinstance(ablated[group], dict)
+        for key in base[group]
+        if base[group][key] != ablated[group][key]
+    } | {group for group in base if isinstance(base[group], dict) and ablated[group] is None}
+    assert (
+        changed
+        == {
+            "act_continue": {"train.halting"},
+            "fewer_recursions": {"recursion.n", "recursion.T", "model.n", "model.T"},
+            "four_layers": {"model.layers", "recursion.n", "model.n"},
+            "multi_scale_z": {"model._target_"},
+            "no_ema": {"ema"},
+            "one_step_gradient": {"model.gradient"},
+            "self_attention": {"model.mixing", "model.positions"},
+            "separate_networks": {"model.separate"},
+            "single_z": {"model._target_"},
+        }[ablation]
+    )
+
+
+TRM = "experiment=sudoku_extreme_mlp"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters", "depth"),
+    [
+        # Table 1; the paper prints 27M, 5M, 10M, 7M (with 16 prefix positions)
+        ([TRM, "model=hrm"], 27_275_266, 24),
+        ([TRM], 4_855_298, 42),
+        (["experiment=[sudoku_extreme_mlp,act_continue]"], 4_855_298, 42),
+        (["experiment=[sudoku_extreme_mlp,separate_networks]"], 9_698_306, 42),
+        (["experiment=[sudoku_extreme_mlp,no_ema]"], 4_855_298, 42),
+        (["experiment=[sudoku_extreme_mlp,four_layers]"], 9_698_306, 48),
+        (["experiment=[sudoku_extreme_mlp,self_attention]"], 6_828_034, 42),
+        (["experiment=[sudoku_extreme_mlp,fewer_recursions]"], 4_855_298, 12),
+        (["experiment=[sudoku_extreme_mlp,one_step_gradient]"], 4_855_298, 42),
+        # Table 2
+        (["experiment=[sudoku_extreme_mlp,multi_scale_z]"], 4_855_298, 42),
+        (["experiment=[sudoku_extreme_mlp,single_z]"], 4_855_298, 42),
+        # Table 4
+        ([TRM, "model=direct"], 27_275_266, 8),
+    ],
+)
+def test_parameters_and_effective_depth_of_the_papers_rows(overrides, parameters, depth):
+    _, model = built(*overrides)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model.effective_depth == depth
+
+
+@pytest.mark.parametrize(
+    ("k", "T", "hrm_depth", "trm_depth"),
+    # Table 3, where n = k for HRM and n = 2k for TRM. For its first row the paper prints 9 and 7,
+    # which its own formula T (n + 1) layers does not give.
+    [
+        (1, 1, 8, 6),
+        (2, 2, 24, 20),
+        (3, 3, 48, 42),
+        (4, 4, 80, 72),
+        (6, 3, 84, 78),
+        (3, 6, 96, 84),
+        (6, 6, 168, 156),
+    ],
+)
+def test_effective_depth_of_table_3(k, T, hrm_depth, trm_depth):
+    assert built(TRM, "model=hrm", f"model.n={k}", f"model.T={T}")[1].effective_depth == hrm_depth
+    assert built(TRM, f"recursion.n={2 * k}", f"recursion.T={T}")[1].effective_depth == trm_depth
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from tests.conftest import TINY, compose
 from trm import InputError, load
 from trm.checkpoints import native
+from trm.compare import main as compare
 from trm.evaluate import run_evaluation
 from trm.train import run_training
 
@@ -243,3 +244,21 @@ def test_train_then_evaluate_from_any_folder(tmp_path):
     process = run(f"checkpoint={checkpoint}", "limit=4", cwd=tmp_path, command="evaluate")
     assert process.returncode == 0, process.stderr
     assert "sudoku_4x4: 4 test puzzles" in process.stdout
+
+
+def test_runs_can_be_compared(trained, tmp_path, capsys):
+    assert compare([str(trained[0]), str(trained[0] / "result.json")]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("9,442") == 2, "parameters"
+    (tmp_path / "result.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "nothing.json"):
+        assert compare([str(path)]) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("model", ["hrm", "direct"])
+def test_baselines_train_through_the_same_command(tiny_config, model):
+    result = run_training(tiny_config(f"model={model}", "model.heads=2", "model.layers=1"))
+    assert [row["step"] for row in result["test"]] == ([1] if model == "direct" else [1, 2, 3])
+    loaded = load(Path(result["config"]["run_dir"]) / result["checkpoint"])
+    assert type(loaded).__name__ in ("HierarchicalReasoningModel", "DirectPrediction")

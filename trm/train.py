@@ -50,7 +50,9 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     task = build(config["task"], Task, "task")
     model = native.build_model(config["model"], task)
     if config["init_from"] is not None:
-        native.load_weights(model, native.read(config["init_from"]))
+        # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.
+        keep_rows = not config["train"]["identifiers_only"]
+        native.load_weights(model, native.read(config["init_from"]), keep_rows)
     data = load_data(config["data"], task)
     if resumed is not None:
         native.check_continues(resumed, config, data.manifest["sha256"])

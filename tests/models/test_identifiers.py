@@ -1,4 +1,6 @@
+import pytest
 import torch
+import torch.distributed as dist
 
 from trm.models.identifiers import IdentifierTable
 
@@ -24,3 +26,33 @@ def test_only_rows_read_since_the_last_update_change():
     table.update(lr=1.0, weight_decay=0.0)
     table.update(lr=1.0, weight_decay=0.0)
     assert table.weights.tolist() == [[0, 0], [0, 0], [-1, -1]]
+
+
+def _update_in_two_processes(rank, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    table = IdentifierTable(4, 2)
+    ids = torch.tensor([[0, 1], [1, 3]])[rank]
+    weights = torch.tensor([[[1.0, 1.0], [3.0, -1.0]], [[-2.0, -2.0], [1.0, 1.0]]])[rank]
+    (table.rows(ids) * weights).sum().backward()
+    table.update(lr=0.5, weight_decay=0.0)
+    torch.save(table.weights, f"{folder}/{rank}")
+    dist.destroy_process_group()
+
+
+def test_gradients_are_summed_over_processes(tmp_path):
+    torch.multiprocessing.spawn(_update_in_two_processes, (str(tmp_path),), nprocs=2)
+    expected = [[-0.5, -0.5], [-0.5, 0.5], [0, 0], [-0.5, -0.5]]
+    for rank in range(2):
+        assert torch.load(tmp_path / str(rank)).tolist() == expected
+
+
+def test_an_update_touches_only_the_rows_used_and_copies_nothing():
+
+    table = IdentifierTable(1_000_000, 64)
+    ids = torch.arange(0, 1_000_000, 10_000)
+    before = table.weights.data_ptr()
+    table.rows(ids).sum().backward()
+    table.update(lr=0.1, weight_decay=0.0)
+    assert table.weights.data_ptr() == before, "updated in place, not copied"
+    assert table.weights[ids].unique().tolist() == pytest.approx([-0.1])
+    assert table.weights.count_nonzero() == ids.numel() * 64

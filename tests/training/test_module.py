@@ -7,7 +7,15 @@ from torch.utils.data import DataLoader
 
 from tests.conftest import tiny_model
 from tests.parity.arrays import Published, error
+from trm import InputError
 from trm.data import Sampler
+from trm.models import (
+    DirectPrediction,
+    HierarchicalReasoningModel,
+    MultiScaleModel,
+    SingleLatentModel,
+    TinyRecursiveModel,
+)
 from trm.tasks import Sudoku
 from trm.training.callbacks import EMA
 from trm.training.module import DeepSupervision
@@ -173,3 +181,33 @@ def test_eight_published_training_steps(name):
     assert error(module.model.identifiers.weights, rows) < 1e-8
     for key, expected in final.items():
         assert error(module.model.state_dict()[key], expected) < 1e-8, key
+
+
+def test_identifiers_only_learns_rows_and_leaves_the_network_alone(puzzles):
+    model = tiny_model(n=1, T=2, prefix_len=1)
+    torch.nn.init.normal_(model.halt_head.weight)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fit(make(model, identifiers_only=True), some_batches(puzzles, 4), [EMA(0.5)])
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    assert model.identifiers.weights.abs().sum() > 0
+    with pytest.raises(InputError, match="model.prefix_len"):
+        make(identifiers_only=True)
+
+
+@pytest.mark.parametrize("halting", ["solved", "continue"])
+def test_every_model_trains_with_either_halting(puzzles, halting):
+    sizes = {"dim": 16, "heads": 2, "hidden_multiple": 8, "layers": 1}
+    for kind, own in (
+        (TinyRecursiveModel, {"n": 2, "T": 2, "gradient": "one_step", "separate": True}),
+        (SingleLatentModel, {"n": 2, "T": 2}),
+        (MultiScaleModel, {"n": 2, "T": 2}),
+        (HierarchicalReasoningModel, {}),
+        (DirectPrediction, {}),
+    ):
+        model = kind(6, 16, **sizes, **own)
+        before = [p.detach().clone() for p in model.parameters()]
+        module = make(model, halting=halting, micro_batch=3)
+        fit(module, some_batches(puzzles, 4))
+        assert module.N_sup == (1 if kind is DirectPrediction else 3)
+        moved = [not p.equal(old) for p, old in zip(model.parameters(), before, strict=True)]
+        assert all(moved), kind.__name__

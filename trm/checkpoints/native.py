@@ -146,8 +146,8 @@ def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
     return {name: value for item in items for name, value in item.items()}
 
 
-def load_weights(model: RecursiveModel, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's validated weights into a model.
+def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool = True) -> None:
+    """Put a checkpoint's validated weights into a model, identifier rows included if wanted.
 
     Raises:
         InputError: a missing or surplus key or another shape, naming the first
@@ -166,7 +166,7 @@ def load_weights(model: RecursiveModel, checkpoint: Checkpoint) -> None:
                 f"{mine} in the model; model and task settings must be those of its run"
             )
     model.load_state_dict(weights)
-    if model.identifiers is not None:
+    if model.identifiers is not None and with_rows:
         table, saved = model.identifiers.weights, checkpoint.contents["identifiers"]
         if saved.shape != table.shape:
             raise InputError(

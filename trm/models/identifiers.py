@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -52,10 +53,11 @@ class IdentifierTable:
     def update(self, lr: float, weight_decay: float) -> None:
         """Take a sign-SGD step on the rows read since the last one.
 
-        Gradients of equal identifiers are summed first, then
-        ``row ← row · (1 − lr · weight_decay) − lr · sign(gradient)``.
+        Gradients of equal identifiers are summed first, over all processes, then
+        ``row ← row · (1 − lr · weight_decay) − lr · sign(gradient)``. Cost and memory depend on the
+        batch, not on the table.
         """
-        ids, grads = self.gradient()
+        ids, grads = (_of_all_processes(tensor) for tensor in self.gradient())
         self.forget()
         used, where = ids.unique(return_inverse=True)
         summed = grads.new_zeros(len(used), grads.shape[1]).index_add_(0, where, grads)
@@ -69,3 +71,12 @@ class IdentifierTable:
     def __deepcopy__(self, memo: dict[int, Any]) -> "IdentifierTable":
         # An averaged copy of the network reads the same table: rows have no EMA.
         return self
+
+
+def _of_all_processes(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor over all processes, in the order of their ranks."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return tensor
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.cat(parts)

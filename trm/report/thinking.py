@@ -9,6 +9,8 @@ from trm.data.puzzles import PuzzleSet
 from trm.inference.evaluation import Evaluation
 from trm.tasks.base import PAD, Task
 
+_MOST_PICTURES = 8  # a longer trajectory is shown at steps 1, 2, 4, ...
+
 
 def thinking(task: Task, puzzles: PuzzleSet, evaluation: Evaluation) -> Group:
     """Draw the held-out puzzle that took the model longest to solve, step by step.
@@ -24,10 +26,11 @@ def thinking(task: Task, puzzles: PuzzleSet, evaluation: Evaluation) -> Group:
     chosen = int(torch.where(wrong[-1] == 0, telling, -wrong[-1]).argmax())
     x_input, solution = batch.x_input[chosen], batch.y_true[chosen]
     pictures = [Text("puzzle\n").append_text(task.render(x_input))]
-    for k, answer in enumerate(answers[:, chosen].numpy()):
+    many = len(answers) > _MOST_PICTURES
+    for k in (step - 1 for step in evaluation.shown_steps) if many else range(len(answers)):
         count = int(wrong[k, chosen])
         said = "solved" if count == 0 else f"{count} wrong"
-        picture = task.render(x_input, answer, solution)
+        picture = task.render(x_input, answers[k, chosen].numpy(), solution)
         pictures.append(Text(f"step {k + 1}: {said}\n").append_text(picture))
         if not wrong[k:, chosen].any():
             break  # solved for good: the remaining steps repeat the picture

@@ -49,6 +49,7 @@ class DeepSupervision(LightningModule):
         log_every_n_steps: how often training metrics are read off the device and logged
         identifier_lr: learning rate of the identifier rows, if the model has any
         identifier_weight_decay: theirs, too
+        identifiers_only: freeze the network and learn rows for puzzles it has not seen
         seed: of exploration
 
     Raises:
@@ -72,6 +73,7 @@ class DeepSupervision(LightningModule):
         gradient_clip: float | None = None,
         identifier_lr: float = 1e-4,
         identifier_weight_decay: float = 1.0,
+        identifiers_only: bool = False,
         log_every_n_steps: int = 10,
         seed: int = 0,
     ) -> None:
@@ -102,6 +104,13 @@ class DeepSupervision(LightningModule):
         self.gradient_clip = gradient_clip
         self.identifier_lr = identifier_lr
         self.identifier_weight_decay = identifier_weight_decay
+        if identifiers_only:
+            if model.identifiers is None:
+                raise InputError(
+                    "train.identifiers_only=true needs identifier rows; give the model positions "
+                    "for them with model.prefix_len"
+                )
+            model.requires_grad_(False)
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carry = None
@@ -111,6 +120,7 @@ class DeepSupervision(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
+        # Frozen parameters (identifiers_only) have no gradient, and an optimizer skips those.
         optimizer = self.make_optimizer(self.model.parameters())
         if self.model.identifiers is not None:
             rows = SignSGD(self.model.identifiers, self.identifier_lr, self.identifier_weight_decay)
