@@ -1,4 +1,3 @@
-import builtins
 import gzip
 from pathlib import Path
 
@@ -125,17 +124,22 @@ def test_a_missing_file_is_named(tmp_path, sudoku):
         from_folder(sudoku, str(tmp_path))
 
 
-def test_the_hub_without_network_or_package_says_what_to_do(sudoku, monkeypatch):
+def test_the_hub_without_network_says_what_to_do(sudoku, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="download train.csv and test.csv by hand"):
         from_hub(sudoku, "nobody/nothing")
-    real = builtins.__import__
 
-    def without(name, *args, **kwargs):
-        if name == "huggingface_hub":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"pip install 'trm\[hub\]'"):
-        from_hub(sudoku, "nobody/nothing")
+def test_files_in_the_hubs_cache_are_read_at_their_commit(tmp_path, puzzles, sudoku, monkeypatch):
+    folder = tmp_path / "snapshots" / "0123abcd"
+    folder.mkdir(parents=True)
+    for split in ("train", "test"):
+        write(folder / f"{split}.csv", HEADER, *rows_of(sudoku, puzzles, split))
+
+    def cached(repo, file, repo_type, revision):
+        return str(folder / file)
+
+    monkeypatch.setattr("trm.data.files.hf_hub_download", cached)
+    data = from_hub(sudoku, "someone/puzzles", subsample=20, val_share=0.4)
+    assert data.manifest["counts"]["train"] + data.manifest["counts"]["val"] == 20
+    assert "hub someone/puzzles at 0123abcd; 20 of 32 training puzzles" in data.manifest["source"]

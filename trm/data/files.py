@@ -7,6 +7,7 @@ from typing import TextIO
 
 import numpy as np
 import torch
+from huggingface_hub import hf_hub_download
 
 from trm import counter_rng
 from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
@@ -58,7 +59,7 @@ def from_hub(
     train_file: str = "train.csv",
     test_file: str = "test.csv",
 ) -> PuzzleData:
-    """Read the same layout from a data set on the Hugging Face Hub (extra ``hub``).
+    """Read the same layout from a data set on the Hugging Face Hub.
 
     Files in the Hub's local cache are used without a network. Without ``revision`` the newest
     commit is taken; either way the manifest names the commit that was read.
@@ -75,15 +76,8 @@ def from_hub(
         test_file: name of the test file
 
     Raises:
-        InputError: ``huggingface_hub`` is missing, a file cannot be had, or a bad row
+        InputError: a file that cannot be had, or a bad row
     """
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError:
-        raise InputError(
-            "data from the Hub needs the package huggingface_hub; install it with "
-            "pip install 'trm[hub]', or download the files by hand and give data.path"
-        ) from None
     files = {}
     for name, file in (("train", train_file), ("test", test_file)):
         try:
