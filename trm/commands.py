@@ -48,6 +48,9 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         command()
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader, "head" say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except _MENDABLE as error:
         fail(one_line(error, config_name))
 

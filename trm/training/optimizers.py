@@ -48,10 +48,7 @@ class AdamATan2(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update all parameters that have a gradient."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _evaluate(closure)
         for group in self.param_groups:
             grads = {p: p.grad for p in group["params"] if p.grad is not None}
             for p in grads:
@@ -109,10 +106,7 @@ class CompositeOptimizer(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Step every part."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = _evaluate(closure)
         for part in self.parts:
             part.step()
         return loss
@@ -131,6 +125,12 @@ class CompositeOptimizer(Optimizer):
         for part, saved in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(saved)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def _evaluate(closure: Callable[[], float] | None) -> float | None:
+    """Call what torch lets ``step`` be given: a function that recomputes loss and gradients."""
+    with torch.enable_grad():
+        return None if closure is None else closure()
 
 
 def lr_scale(step: int, warmup_steps: int, max_steps: int, min_ratio: float) -> float:
