@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # Two test processes with one torch thread each: more threads than cores slow everything down.
 WORKERS ?= 2
 
-.PHONY: help install train test test-slow check format clean
+.PHONY: help install train test check format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -19,9 +19,6 @@ train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS
 
 test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
-
-test-slow: $(READY)  ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m "slow and not gpu" $(ARGS)
 
 check: $(READY)  ## Check style and types
 	$(BIN)/ruff format --check .

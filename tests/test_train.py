@@ -1,6 +1,8 @@
 """The commands, from config to result.json, in process and as a user starts them."""
 
+import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +13,13 @@ import torch
 from tests.conftest import TINY, compose
 from trm import InputError, load
 from trm.checkpoints import native
+from trm.commands import load_data
 from trm.compare import main as compare
 from trm.evaluate import run_evaluation
+from trm.report.results import write_json
 from trm.train import run_training
+from trm.training.callbacks import AtomicCheckpointIO
+from trm.training.module import DeepSupervision
 
 
 def run(*arguments: str, cwd: Path, command: str = "train") -> subprocess.CompletedProcess[str]:
@@ -83,8 +89,6 @@ def test_checkpoints_open_without_running_code_and_load_in_eval_mode(trained):
 
 
 def test_the_weights_validated_are_the_average_and_the_weights_saved(tiny_config, monkeypatch):
-    from trm.training.module import DeepSupervision
-
     validated = []
     original = DeepSupervision.validation_step
 
@@ -110,17 +114,19 @@ def test_the_last_step_is_validated_even_if_the_interval_does_not_meet_it(tiny_c
 
 @pytest.mark.parametrize("prefix", [0, 2])
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, tmp_path, prefix):
-    model = f"model.prefix_len={prefix}"
-    whole = tiny_config(model, f"run_dir={tmp_path / 'whole'}")
-    run_training(whole)
-    run_training(tiny_config(model, f"run_dir={tmp_path / 'part'}", "trainer.max_steps=3"))
+    settings = (f"model.prefix_len={prefix}", "train.halt_exploration=0.5", "optimizer.lr=1e-2")
+    settings += ("train.log_every_n_steps=1", "train.warmup_steps=6", "train.batch_size=8")
+    run_training(tiny_config(*settings, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=8"))
+    # Stopped in the middle of a trajectory, so that the carry matters.
+    run_training(tiny_config(*settings, f"run_dir={tmp_path / 'part'}", "trainer.max_steps=5"))
     checkpoint = tmp_path / "part" / "checkpoints" / "last.ckpt"
-    run_training(tiny_config(model, f"ckpt_path={checkpoint}"))
+    assert torch.load(checkpoint)["carry"]["steps"].tolist() == [2] * 8
+    run_training(tiny_config(*settings, f"ckpt_path={checkpoint}", "trainer.max_steps=8"))
     kept = ("state_dict", "current_model_state", "optimizer_states", "carry", "identifiers")
     one, other = (
         torch.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "part")
     )
-    assert one["global_step"] == other["global_step"] == 6
+    assert one["global_step"] == other["global_step"] == 8
     for key in kept:
         assert same(one.get(key), other.get(key)), key
 
@@ -144,7 +150,7 @@ def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config)
         ("model.n=2.5", "model.n=2.5 must be of type int"),
         ("train.loss=mse", "train.loss='mse' must be one of"),
         ("data.test=0", "data.test=0 must be at least 1"),
-        ("trainer.max_steps=0", "trainer.max_steps=0 must be a number of steps"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be at least 1 step"),
         ("ema.decay=1", "ema.decay=1 must lie in"),
         ("ckpt_path=nowhere.ckpt", "nowhere.ckpt does not exist"),
         ("init_from=nowhere.ckpt", "nowhere.ckpt does not exist"),
@@ -153,6 +159,26 @@ def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config)
         ("+train.nsup=3", "train.nsup is not an argument .* did you mean N_sup"),
         ("task._target_=os.system", "task._target_=os.system is no Task"),
         ("data=sudoku_extreme", "data.path=null"),
+        ("optimizer.lr=-1", "optimizer: .*-1"),
+        ("+optimizer.colour=1", "optimizer: .*colour"),
+        (
+            "callbacks=early_stopping callbacks.early_stopping.monitor=val/x",
+            "monitor=val/x must be",
+        ),
+        ("checkpoint.monitor=val/x", "checkpoint.monitor=val/x must be one of val/exact"),
+        ("trainer.limit_val_batches=0", "leaves nothing to choose"),
+        ("trainer.devices=2", "asks for 2 processes, which are not supported yet"),
+        ("seed=-1", "seed=-1 must lie between"),
+        ("seed=1.5", "seed=1.5 must be of type int"),
+        ("run_dir=2024", "run_dir=2024 must be of type"),
+        ("ema.decay=abc", "ema.decay='abc' must be of type float"),
+        ("ema=5", "ema=5 must be of type"),
+        ("test.limit=-2", "test.limit=-2 must be 0 or more"),
+        ("test.limit=ten", "test.limit='ten' must be of type"),
+        ("train.gradient_clip=-1", "train.gradient_clip=-1 must be positive"),
+        ("train.warmup_steps=-3", "train.warmup_steps=-3 must not be negative"),
+        ("model.identifier_dim=-3", "model.identifier_dim=-3 must be at least 1"),
+        ("train=null", "train=None must be of type dict"),
     ],
 )
 def test_a_run_refused_at_start_leaves_no_folder(tmp_path, monkeypatch, override, said):
@@ -161,7 +187,7 @@ def test_a_run_refused_at_start_leaves_no_folder(tmp_path, monkeypatch, override
     if override.startswith("model.dim"):
         tiny += ["model=trm_att", "model.heads=4"]
     with pytest.raises(Exception, match=said):
-        run_training(compose("train", *tiny, override))
+        run_training(compose("train", *tiny, *override.split()))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,12 +199,14 @@ def test_a_run_folder_in_use_is_refused(trained, tiny_config):
 def test_continuing_with_other_settings_is_refused_with_the_difference(trained, tiny_config):
     checkpoint = trained[0] / "checkpoints" / "last.ckpt"
     for override, said in (
-        ("model.n=2", "model.n=1, not 2"),
+        ("recursion.n=2", "model.n=1, not 2"),
+        ("trainer.max_steps=6", "has its 6 steps behind it"),
         ("task.box_cols=3", "task.box_cols=2, not 3"),
         ("data.seed=5", "data.seed=0, not 5"),
+        ("train.lr_min_ratio=0.1", "train.lr_min_ratio=1.0, not 0.1"),
     ):
         with pytest.raises(InputError, match=said):
-            run_training(tiny_config(f"ckpt_path={checkpoint}", override))
+            run_training(tiny_config(f"ckpt_path={checkpoint}", "trainer.max_steps=9", override))
 
 
 def test_weights_and_data_of_another_task_are_refused(trained, tiny_config, tmp_path):
@@ -226,6 +254,8 @@ def test_the_command_line_explains_in_one_line(tmp_path):
         (["experiment=sudoku_5x5"], "Could not find 'experiment/sudoku_5x5'"),
         (["trainer.max_steps=many"], "max_steps"),
         (["train.N_sup=0"], "train.N_sup=0 must be at least 1"),
+        (["~ema"], "config key ema is gone; set ema=null"),
+        (["logger=null"], "logger=none"),
     ):
         process = run(*arguments, cwd=tmp_path)
         assert process.returncode == 2, process.stderr
@@ -262,3 +292,123 @@ def test_baselines_train_through_the_same_command(tiny_config, model):
     assert [row["step"] for row in result["test"]] == ([1] if model == "direct" else [1, 2, 3])
     loaded = load(Path(result["config"]["run_dir"]) / result["checkpoint"])
     assert type(loaded).__name__ in ("HierarchicalReasoningModel", "DirectPrediction")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "N_sup=abc",
+        "N_sup=0",
+        "limit=abc",
+        "batch_size=null",
+        "device=meta",
+        "output=/nowhere/x.json",
+        "split=nothing",
+        "checkpoint=5",
+    ],
+)
+def test_evaluate_refuses_bad_values_before_it_works(trained, override):
+    checkpoint = f"checkpoint={trained[0] / 'checkpoints' / 'best.ckpt'}"
+    with pytest.raises(InputError, match=override.partition("=")[0]):
+        run_evaluation(compose("evaluate", checkpoint, override))
+
+
+def test_the_best_checkpoint_is_chosen_by_validation_puzzles(tiny_config, monkeypatch):
+    scores, seen = iter([0.2, 0.9, 0.4]), []
+
+    def scripted(self):
+        self.log("val/exact_accuracy", next(scores))
+
+    original = DeepSupervision.validation_step
+
+    def remember(self, batch, batch_idx):
+        seen.append(batch.x_input)
+        original(self, batch, batch_idx)
+
+    monkeypatch.setattr(DeepSupervision, "on_validation_epoch_end", scripted)
+    monkeypatch.setattr(DeepSupervision, "validation_step", remember)
+    cfg = tiny_config("trainer.val_check_interval=2")
+    result = run_training(cfg)
+    best = native.read(Path(cfg.run_dir) / "checkpoints" / "best.ckpt")
+    assert best.step == 4
+    assert result["val_exact_accuracy"] == pytest.approx(0.9)
+    val = load_data(result["config"]["data"], best.task()).splits["val"].x_input
+    assert seen[0].equal(torch.from_numpy(val).long())
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": torch.ones(3)}, path)
+    before = path.read_bytes()
+
+    def half(checkpoint, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="disk full"):
+        AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(3)}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_results_appear_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": 2, "b": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"trm": 5},
+        {"trm": {"format": 1}},
+        {"trm": {"format": 7}},
+        {"trm": {"format": 1, "config": {}, "manifest": {}}},
+    ],
+)
+def test_a_damaged_checkpoint_is_refused(tmp_path, broken):
+    torch.save(broken, tmp_path / "file.ckpt")
+    with pytest.raises(InputError, match=r"damaged|no checkpoint of|has format 7"):
+        native.read(tmp_path / "file.ckpt")
+
+
+def test_a_checkpoint_moved_elsewhere_needs_a_folder_to_continue_in(trained, tiny_config, tmp_path):
+    moved = tmp_path / "mine.ckpt"
+    shutil.copy(trained[0] / "checkpoints" / "last.ckpt", moved)
+    with pytest.raises(InputError, match="name the folder of the continued run with run_dir"):
+        run_training(tiny_config(f"ckpt_path={moved}", "trainer.max_steps=7"))
+    overrides = (f"ckpt_path={moved}", f"run_dir={tmp_path / 'on'}", "trainer.max_steps=7")
+    result = run_training(tiny_config(*overrides))
+    assert (tmp_path / "on" / "checkpoints" / "last.ckpt").is_file()
+    before = trained[1]["training_wall_time_s"]
+    assert result["training_wall_time_s"] > 0.5 * before, "the clock goes on where it stopped"
+
+
+def test_learning_rate_warms_up(tiny_config):
+    cfg = tiny_config("train.warmup_steps=4", "train.log_every_n_steps=1", "optimizer.lr=1")
+    run_training(cfg)
+    text = (Path(cfg.run_dir) / "csv" / "version_0" / "metrics.csv").read_text()
+    metrics = list(csv.DictReader(text.splitlines()))
+    assert [float(row["train/lr"]) for row in metrics if row["train/lr"]] == [
+        0.25,
+        0.5,
+        0.75,
+        1,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("debug", ["fdr", "limit", "profiler"])
+def test_debug_options_run(tiny_config, debug):
+    cfg = tiny_config(f"debug={debug}", "trainer.max_steps=3")
+    run_training(cfg)
+    assert Path(cfg.run_dir).exists() == (debug != "fdr"), "fdr keeps nothing"
+
+
+def test_double_precision_trains(tiny_config):
+    assert run_training(tiny_config("trainer.precision=64-true"))["precision"] == "64-true"

@@ -55,15 +55,25 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
         InputError: naming the first such argument, with the nearest known one or the right type
     """
     known = inspect.signature(target).parameters
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    for name, value in arguments.items():
+    for name in arguments:
         if name not in known:
             raise InputError(
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
             )
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    check_types(arguments, hints, f"{group}.")
+
+
+def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse values that are not of the plain types meant; other types are not looked at.
+
+    Raises:
+        InputError: naming the first such value
+    """
+    for name, value in values.items():
         if not _fits(value, hints.get(name, Any)):
             meant = getattr(hints[name], "__name__", hints[name])
-            raise InputError(f"{group}.{name}={value!r} must be of type {meant}")
+            raise InputError(f"{prefix}{name}={value!r} must be of type {meant}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -74,7 +84,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if hint in (str, bool, NoneType) else True
+    return isinstance(value, hint) if hint in (str, bool, dict, NoneType) else True
 
 
 def nearest(name: str, known: Any) -> str:

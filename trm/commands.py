@@ -1,14 +1,18 @@
 """What the Hydra commands share: where configs lie, run folders, and errors in one line."""
 
+import logging
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -41,7 +45,12 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
             return main(cfg)
         except _MENDABLE as error:  # caught here, Hydra prints nothing of its own
             fail(one_line(error, config_name))
+        finally:
+            if "wandb" in sys.modules:  # or the next job of a multirun would write into this run
+                sys.modules["wandb"].finish()
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("trm").setLevel(logging.INFO)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too
     command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
     try:
@@ -53,6 +62,10 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(1)
     except _MENDABLE as error:
         fail(one_line(error, config_name))
+    except ValueError as error:
+        if "Config group override" not in str(error):
+            raise
+        fail("a config group was set to null; name an option, such as logger=none, see --help")
 
 
 def fail(message: str) -> NoReturn:
@@ -110,22 +123,35 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
     return Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3])
 
 
-def make_folder(folder: Path) -> None:
-    """Make a run's folder.
+@contextmanager
+def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
+    """Make a run's folder; if the run fails before it has begun, leave nothing behind.
 
     Raises:
-        InputError: it cannot be made
+        InputError: the folder cannot be made
     """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        if missing and not begun():
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # a parent that others use by now stays
+                for parent in missing[1:]:
+                    parent.rmdir()
 
 
 def _nearest_key(key: str, config_name: str) -> str:
+    GlobalHydra.instance().clear()  # an error within a job comes while Hydra is still set up
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         config = hydra.compose(config_name=config_name)
     keys = [name for name in _dotted(OmegaConf.to_container(config)) if "_target_" not in name]
+    if key in keys:
+        return "it exists in the default config only: other groups were chosen"
     leaf = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]
     if leaf:
         return f"did you mean {leaf[0]}?"

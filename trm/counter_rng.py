@@ -22,11 +22,13 @@ def mix(bits: Tensor) -> Tensor:
     return bits ^ _shift_right(bits, 31)
 
 
-def key(*words: int | Tensor, device: torch.device | str | None = None) -> Tensor:
-    """Fold integers (or int64 tensors that broadcast) into one int64 key."""
+def key(*words: int | Tensor) -> Tensor:
+    """Fold integers and int64 tensors that broadcast into int64 keys, on the tensors' device."""
+    tensors = [word for word in words if isinstance(word, Tensor)]
+    device = tensors[0].device if tensors else None
     folded = torch.zeros((), dtype=torch.int64, device=device)
-    for word in words:
-        folded = mix(folded ^ torch.as_tensor(word, dtype=torch.int64, device=folded.device))
+    for word in words:  # integers stay Python scalars: copying one to a GPU would wait for it
+        folded = mix(folded ^ (word if isinstance(word, Tensor) else _signed(word)))
     return folded
 
 
@@ -50,3 +52,8 @@ def uniform(keys: Tensor) -> Tensor:
 def _shift_right(bits: Tensor, by: int) -> Tensor:
     """Shift as if unsigned: torch's own shift of int64 copies the sign bit."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
+
+
+def _signed(word: int) -> int:
+    """Wrap an integer of any size into 64 signed bits."""
+    return (word + 2**63) % 2**64 - 2**63

@@ -1,5 +1,6 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
+from trm.build import check_types
 from trm.checkpoints import native
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleSet
@@ -18,6 +20,14 @@ from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
+
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("checkpoint", "output"), str | None),
+    **dict.fromkeys(("limit", "N_sup"), int | None),
+    **dict.fromkeys(("split", "device"), str),
+    "batch_size": int,
+    "data": dict,
+}
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -29,18 +39,15 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a checkpoint or data that cannot be read or do not fit together
     """
-    if cfg.checkpoint is None:
-        raise InputError(
-            "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
-        )
-    start = time.perf_counter()
-    checkpoint = native.read(cfg.checkpoint)
-    task, model = checkpoint.task(), checkpoint.model()
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    _check(config)
+    start = time.perf_counter()
+    checkpoint = native.read(config["checkpoint"])
+    task, model = checkpoint.task(), checkpoint.model()
+    device = pick_device(config["device"])
     puzzles, manifest = _puzzles(config, checkpoint.config["data"], task)
     trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
-    steps = config["N_sup"] or trained_steps
-    device = pick_device(config["device"])
+    steps = trained_steps if config["N_sup"] is None else config["N_sup"]
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("evaluating", total=len(puzzles))
         evaluation = evaluate(
@@ -59,11 +66,14 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in model.parameters()),
         "trained_steps": checkpoint.step,
         "split": config["split"],
+        "N_sup": steps,
+        "seed": checkpoint.config.get("seed"),
         "device": str(device),
         "wall_time_s": round(time.perf_counter() - start, 3),
         "evaluation": accuracies(evaluation),
+        "trained_with": checkpoint.config,
         "manifest": manifest,
-        "certificate": birth_certificate(),
+        "certificate": birth_certificate(device),
     }
     console = Console()
     title = (
@@ -77,6 +87,22 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
+def _check(config: dict[str, Any]) -> None:
+    check_types(config, _TYPES)
+    if config["checkpoint"] is None:
+        raise InputError(
+            "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
+        )
+    if config["N_sup"] is not None and config["N_sup"] < 1:
+        raise InputError(f"N_sup={config['N_sup']} must be at least 1, or null for as trained")
+    if config["batch_size"] < 1:
+        raise InputError(f"batch_size={config['batch_size']} must be at least 1")
+    if config["output"] is not None:
+        output = Path(config["output"])
+        if output.is_dir() or not os.access(output.parent, os.W_OK):
+            raise InputError(f"output={output} cannot be written; name a file in a folder of yours")
+
+
 def pick_device(name: str) -> torch.device:
     """Resolve ``auto`` to the best device there is.
 
@@ -87,8 +113,8 @@ def pick_device(name: str) -> torch.device:
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"device={name} cannot be used ({said}); device=cpu always can") from None
     return torch.device(name)

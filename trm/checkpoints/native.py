@@ -19,9 +19,13 @@ from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 
 FORMAT = 1  # raise it when a file of the old format can no longer be read as it is
-MAY_CHANGE = frozenset(
-    ("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from")
-)  # top-level config keys that a continued run may set anew
+# Config keys, or whole sections, that a continued run may set anew. The data's place may change
+# because its checksum may not.
+MAY_CHANGE = (
+    *("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from"),
+    *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps", "data.path"),
+)
+_SECTIONS = ("task", "model", "data", "train")  # of the config, without which no run can be rebuilt
 _PREFIX = "model."  # of the network's keys inside the LightningModule
 
 
@@ -45,7 +49,17 @@ class Checkpoint:
     @property
     def step(self) -> int:
         """Optimizer steps taken."""
-        return self.contents["global_step"]
+        return int(self.contents.get("global_step", 0))
+
+    @property
+    def trained_on(self) -> str:
+        """Name of the task of the run."""
+        return str(self.contents["trm"]["manifest"].get("task"))
+
+    @property
+    def wall_time_s(self) -> float:
+        """Seconds of training behind it."""
+        return float(self.contents["trm"].get("wall_time_s", 0))
 
     def task(self) -> Task:
         """Rebuild the task."""
@@ -108,13 +122,24 @@ def check_format(contents: Any, path: Path) -> None:
     Raises:
         InputError: saying which
     """
-    if not isinstance(contents, dict) or "trm" not in contents:
+    if not isinstance(contents, dict) or not isinstance(contents.get("trm"), dict):
         raise InputError(f"{path} is a torch file, but no checkpoint of this library: no key 'trm'")
-    if contents["trm"].get("format") != FORMAT:
+    card = contents["trm"]
+    if card.get("format") != FORMAT:
         raise InputError(
-            f"checkpoint {path} has format {contents['trm'].get('format')}, this version reads "
-            f"{FORMAT}; use the version of trm that wrote it"
+            f"checkpoint {path} has format {card.get('format')}, this version reads {FORMAT}; "
+            f"use the version of trm that wrote it"
         )
+    config = card.get("config")
+    there = {
+        "trm.config": config,
+        "trm.manifest": card.get("manifest"),
+        "state_dict": contents.get("state_dict"),
+        **{f"trm.config.{k}": isinstance(config, dict) and config.get(k) for k in _SECTIONS},
+    }
+    for name, value in there.items():
+        if not isinstance(value, dict):
+            raise InputError(f"checkpoint {path} is damaged: {name} is missing")
 
 
 def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
@@ -123,11 +148,20 @@ def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256:
     Keys of ``MAY_CHANGE`` may differ.
 
     Raises:
-        InputError: naming the first difference
+        InputError: naming the first difference, or a run that has nothing left to do
     """
+    max_steps = config["trainer"]["max_steps"]
+    if checkpoint.step >= max_steps:
+        raise InputError(
+            f"{checkpoint.path} has its {checkpoint.step} steps behind it; to go on, set "
+            f"trainer.max_steps above {max_steps}"
+        )
     old, new = (_flat(c) for c in (checkpoint.config, config))
-    for name in sorted(old.keys() | new.keys()):
-        if name.partition(".")[0] not in MAY_CHANGE and old.get(name) != new.get(name):
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    bends_schedule = config["train"]["lr_min_ratio"] != 1 and "trainer.max_steps" in changed
+    for name in sorted(changed):
+        may = any(name == key or name.startswith(f"{key}.") for key in MAY_CHANGE)
+        if not may or (name == "trainer.max_steps" and bends_schedule):
             raise InputError(
                 f"{checkpoint.path} was trained with {name}={old.get(name)}, not {new.get(name)}; "
                 f"continue with the same settings, or start anew from its weights with init_from"
@@ -158,16 +192,18 @@ def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool 
         if name.startswith(_PREFIX)
     }
     own = model.state_dict()
-    for name in own.keys() | weights.keys():
+    for name in sorted(own.keys() | weights.keys()):
         mine, theirs = (tuple(d[name].shape) if name in d else "absent" for d in (own, weights))
         if mine != theirs:
             raise InputError(
                 f"{checkpoint.path} does not fit the model: {name} is {theirs} in the file and "
-                f"{mine} in the model; model and task settings must be those of its run"
+                f"{mine} in the model; its run was on {checkpoint.trained_on}"
             )
     model.load_state_dict(weights)
     if model.identifiers is not None and with_rows:
-        table, saved = model.identifiers.weights, checkpoint.contents["identifiers"]
+        table, saved = model.identifiers.weights, checkpoint.contents.get("identifiers")
+        if saved is None:
+            return  # the file's model had no prefix; rows start at zero, as they do anyway
         if saved.shape != table.shape:
             raise InputError(
                 f"{checkpoint.path} does not fit the model: identifier rows are "

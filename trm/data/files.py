@@ -1,6 +1,7 @@
 """Puzzles from files in the published layout, a local folder or the Hugging Face Hub."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -169,7 +170,7 @@ def _rows(path: Path, longest: int) -> Iterator[tuple[int, str]]:
                     raise InputError(f"{path}, line {line} is longer than {longest} characters")
                 # Only the line end goes: a maze may begin or end with spaces.
                 yield line, text.rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as CSV text: {error}") from None
 
 

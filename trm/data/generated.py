@@ -1,5 +1,7 @@
 """Puzzles made on the spot, with splits that share no puzzle up to symmetry."""
 
+import logging
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +15,10 @@ from trm.tasks.sudoku import Sudoku
 from trm.tasks.sudoku_generator import SudokuGenerator
 
 _ROUND = 256  # puzzles made between two looks at which splits are full
+_SAY_EVERY_S = 5.0
 _MOST_WASTE = 20  # puzzles made per puzzle wanted before giving up
+
+log = logging.getLogger("trm")
 
 Puzzle = tuple[np.ndarray, np.ndarray]
 
@@ -64,6 +69,7 @@ def _fill(
     ends = np.cumsum([wanted[name] for name in names]) / sum(wanted.values())
     filled: dict[str, list[Puzzle]] = {name: [] for name in names}
     seen: set[bytes] = set()
+    said = time.monotonic()
     for _ in range(_MOST_WASTE * sum(wanted.values()) // _ROUND + 1):
         puzzles = [make() for _ in range(_ROUND)]
         classes = task.symmetry_class(np.stack([x_input for x_input, _ in puzzles]))
@@ -75,6 +81,10 @@ def _fill(
             if len(filled[name]) < wanted[name] and puzzle[0].tobytes() not in seen:
                 seen.add(puzzle[0].tobytes())
                 filled[name].append(puzzle)
+        if time.monotonic() - said > _SAY_EVERY_S:
+            said = time.monotonic()
+            have = sum(len(part) for part in filled.values())
+            log.info("generated %d of %d %s puzzles", have, sum(wanted.values()), task.name)
         if all(len(filled[name]) == wanted[name] for name in names):
             return {
                 name: PuzzleSet.of(

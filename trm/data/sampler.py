@@ -36,10 +36,6 @@ class Batch:
     def __getitem__(self, index: slice | Tensor) -> "Batch":
         return Batch(*(getattr(self, field.name)[index] for field in fields(self)))
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """Move to a device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
-
 
 class Sampler:
     """Draw puzzles with replacement and a symmetric copy of each, all on one device.

@@ -59,10 +59,11 @@ class IdentifierTable:
         """
         ids, grads = (_of_all_processes(tensor) for tensor in self.gradient())
         self.forget()
-        used, where = ids.unique(return_inverse=True)
-        summed = grads.new_zeros(len(used), grads.shape[1]).index_add_(0, where, grads)
-        decayed = self.weights[used] * (1 - lr * weight_decay)
-        self.weights[used] = decayed - lr * summed.sign()
+        # Repeated identifiers all get the same sum and write the same row: unlike unique(), this
+        # has a static shape and need not wait for the device.
+        summed = (ids[:, None] == ids).to(grads.dtype) @ grads
+        decayed = self.weights[ids] * (1 - lr * weight_decay)
+        self.weights[ids] = decayed - lr * summed.sign()
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> None:
         """Move or cast, as ``nn.Module.to`` does with parameters."""

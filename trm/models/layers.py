@@ -90,7 +90,8 @@ class Rotary(nn.Module):
         """Rotate (batch, heads, seq, head_dim)."""
         first, second = h.chunk(2, dim=-1)
         rotated = torch.cat([-second, first], dim=-1)
-        return h * self.cos.to(h.dtype) + rotated * self.sin.to(h.dtype)
+        # Under autocast h is bfloat16 and the tables are not: rotate in float32, as published.
+        return (h * self.cos + rotated * self.sin).to(h.dtype)
 
 
 class AttentionMixing(nn.Module):

@@ -76,6 +76,7 @@ class TinyRecursiveModel(RecursiveModel):
             "hidden_multiple": hidden_multiple,
             "T": T,
             "identifiers": identifiers,
+            "identifier_dim": dim if identifier_dim is None else identifier_dim,
         }
         for name, value in at_least_1.items():
             if value < 1:
@@ -96,7 +97,7 @@ class TinyRecursiveModel(RecursiveModel):
                 "model.positions=rotary has no effect with model.mixing=mlp, which knows every "
                 "position by its weights; set model.positions=none"
             )
-        identifier_dim = identifier_dim or dim
+        identifier_dim = dim if identifier_dim is None else identifier_dim
         if prefix_len and identifier_dim > prefix_len * dim:
             raise InputError(
                 f"model.identifier_dim={identifier_dim} does not fit into model.prefix_len="

@@ -14,16 +14,16 @@ import trm
 FORMAT = 1  # of result.json
 
 
-def birth_certificate() -> dict[str, Any]:
+def birth_certificate(device: torch.device) -> dict[str, Any]:
     """Say which code, libraries and machine made a number."""
-    cuda = torch.cuda.is_available()
+    on_gpu = device.type == "cuda"
     return {
         "trm": trm.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": platform.machine(),
-        "processor": torch.cuda.get_device_name() if cuda else _processor(),
+        "processor": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }

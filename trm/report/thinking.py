@@ -13,7 +13,7 @@ _MOST_PICTURES = 8  # a longer trajectory is shown at steps 1, 2, 4, ...
 
 
 def thinking(task: Task, puzzles: PuzzleSet, evaluation: Evaluation) -> Group:
-    """Draw the held-out puzzle that took the model longest to solve, step by step.
+    """Draw the puzzle that took the model longest to solve, step by step.
 
     Looks at the first batch of an evaluation. If none is solved, draws the one that comes closest.
     """
@@ -34,6 +34,6 @@ def thinking(task: Task, puzzles: PuzzleSet, evaluation: Evaluation) -> Group:
         pictures.append(Text(f"step {k + 1}: {said}\n").append_text(picture))
         if not wrong[k:, chosen].any():
             break  # solved for good: the remaining steps repeat the picture
-    title = Text("One held-out puzzle, drawn after each supervision step (! marks a wrong cell)")
+    title = Text("One of these puzzles, drawn after each supervision step (! marks a wrong cell)")
     title.stylize("bold")
     return Group(title, Columns(pictures, padding=(1, 3)))

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import torch
 from rich.text import Text
 from torch import Tensor
 
@@ -129,12 +128,3 @@ class Task(ABC):
         self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
     ) -> Text:
         """Draw a puzzle for the terminal; with ``y`` its answer, with ``y_true`` errors marked."""
-
-
-def identity(keys: Tensor, cells: int, vocab_size: int) -> Symmetry:
-    """Return the identity for every key; for tasks without symmetries, too."""
-    batch = len(keys)
-    return Symmetry(
-        torch.arange(cells, device=keys.device).expand(batch, -1),
-        torch.arange(vocab_size, device=keys.device).expand(batch, -1),
-    )

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from trm.counter_rng import draws, mix
 from trm.errors import InputError
-from trm.tasks.base import PAD, Symmetry, Task
+from trm.tasks.base import Symmetry, Task
 
 BLANK = 1  # token of an empty cell; digit d is token d + 1
 _DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
+_HASHED_AT_ONCE = 8192  # puzzles; all of a large file would fill the memory
 _COLOUR_ROUNDS = 4  # refinement rounds of the class key; more did not separate more puzzles
 
 
@@ -80,7 +81,7 @@ class Sudoku(Task):
         if self.box_rows == self.box_cols:
             transpose = (random[:, -1:] >> 62 == 1) & ~is_identity
             cells = torch.where(transpose[:, :, None], cells.transpose(1, 2), cells)
-        fixed = torch.tensor([PAD, BLANK], device=device).expand(len(keys), -1)
+        fixed = torch.arange(BLANK + 1, device=device).expand(len(keys), -1)  # PAD and blank
         return Symmetry(cells.flatten(1), torch.cat([fixed, digits + 2], dim=1))
 
     def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
@@ -90,7 +91,11 @@ class Sudoku(Task):
         multiset of their neighbours. Different keys prove that two puzzles are not equivalent;
         inequivalent puzzles may share a key (rare), which only makes a class coarser.
         """
-        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
+        parts = [x_input[i : i + _HASHED_AT_ONCE] for i in range(0, len(x_input), _HASHED_AT_ONCE)]
+        hashed = [self._symmetry_class(torch.tensor(part).long()) for part in parts]
+        return torch.cat(hashed).numpy().view(np.uint64)
+
+    def _symmetry_class(self, grids: Tensor) -> Tensor:
         clue = (grids > BLANK).long()
         unit = torch.from_numpy(self.units).view(3, self.size, self.size)
         cell = mix(clue)
@@ -104,7 +109,7 @@ class Sudoku(Task):
             box = boxes[:, torch.from_numpy(self.box_of_cell)]
             lines = mix(row) + mix(col) if self.box_rows == self.box_cols else mix(row) - col
             cell = mix(mix(mix(mix(cell) + digit) + lines) + box)
-        return mix(mix(cell).sum(1)).numpy().view(np.uint64)
+        return mix(mix(cell).sum(1))
 
     def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
         """Mark answers with every digit once in every unit that keep all clues."""

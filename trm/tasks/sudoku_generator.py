@@ -9,6 +9,7 @@ from trm.errors import InputError
 from trm.tasks.sudoku import BLANK, Sudoku
 
 _MAX_BRANCHES = 20_000  # a search this long is given up; a fresh start is faster on average
+_LARGEST_MINIMAL = 9  # largest side for which the fewest clues are looked for
 _MAX_ATTEMPTS = 200  # grids tried for one puzzle with the wanted number of clues
 
 
@@ -47,6 +48,11 @@ class SudokuGenerator:
         cells = self.task.cells
         if clues is not None and not 0 < clues <= cells:
             raise InputError(f"clues={clues} is not between 1 and {cells} for {self.task.name}")
+        if clues is None and self.task.size > _LARGEST_MINIMAL:
+            raise InputError(
+                f"clues=null, as few as possible, takes too long on {self.task.name}; name a "
+                f"number, {cells // 2} or more to be quick"
+            )
         for _ in range(_MAX_ATTEMPTS):
             try:
                 solution = next(self.solutions([0] * cells))

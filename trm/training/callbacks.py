@@ -36,6 +36,15 @@ class EMA(WeightAveraging):
         if self._average_model is not None and stage == "fit":
             self._average_model.n_averaged.fill_(1)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Only now has the strategy moved and cast the model, of which setup took a copy.
+        assert self._average_model is not None, "made by setup"
+        for average, current in zip(
+            self._average_model.module.parameters(), pl_module.parameters(), strict=True
+        ):
+            average.data = average.data.to(current)
+        self._average_model.to(pl_module.device)
+
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:

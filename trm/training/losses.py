@@ -51,9 +51,9 @@ def stablemax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
     Returns:
         one loss per cell, (...)
     """
-    exact = y_hat.to(torch.float32 if y_hat.device.type == "mps" else torch.float64)
+    x = y_hat.to(torch.float32 if y_hat.device.type == "mps" else torch.float64)
     # clamp keeps the branch not taken finite, for its gradient would be NaN otherwise
-    s = torch.where(exact < 0, 1 / (1 - exact.clamp(max=0)), exact + 1)
+    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
     right = s.gather(-1, y_true.unsqueeze(-1)).squeeze(-1)
     return s.sum(-1).log() - right.log()
 

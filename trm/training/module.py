@@ -21,6 +21,8 @@ from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
+VALIDATED = ("val/exact_accuracy", "val/valid_accuracy", "val/cell_accuracy")
+
 _MEASURES = ("loss", "answer_loss", "halt_loss")  # means over all puzzles in hand
 _HALTED_MEASURES = ("exact_accuracy", "cell_accuracy", "halt_accuracy", "steps")  # … that halt
 
@@ -86,6 +88,18 @@ class DeepSupervision(LightningModule):
         for name, value in at_least_1.items():
             if value is not None and value < 1:
                 raise InputError(f"train.{name}={value} must be at least 1")
+        not_negative = {
+            "warmup_steps": warmup_steps,
+            "identifier_lr": identifier_lr,
+            "identifier_weight_decay": identifier_weight_decay,
+        }
+        for name, number in not_negative.items():
+            if number < 0:
+                raise InputError(f"train.{name}={number} must not be negative")
+        if gradient_clip is not None and gradient_clip <= 0:
+            raise InputError(
+                f"train.gradient_clip={gradient_clip} must be positive; null turns clipping off"
+            )
         for name, share in (("halt_exploration", halt_exploration), ("lr_min_ratio", lr_min_ratio)):
             if not 0 <= share <= 1:
                 raise InputError(f"train.{name}={share} must lie between 0 and 1")
@@ -117,6 +131,7 @@ class DeepSupervision(LightningModule):
         self._sums: Tensor | None = None  # training metrics since they were last read
         self._right: Tensor | None = None  # validation hits of the current pass
         self._seen = 0
+        self._lr = 0.0  # of the last step
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
@@ -153,7 +168,8 @@ class DeepSupervision(LightningModule):
             q_hats.append(halting_logit(step, self.halting).detach())
             losses.append(loss)
         if self.gradient_clip is not None:
-            self.clip_gradients(optimizer.optimizer, gradient_clip_val=self.gradient_clip)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
+        self._lr = optimizer.param_groups[0]["lr"]
         optimizer.step()
         cast(LambdaLR, self.lr_schedulers()).step()
 
@@ -176,7 +192,7 @@ class DeepSupervision(LightningModule):
         if halted:
             means = [value / halted for value in values[len(_MEASURES) :]]
             measured |= dict(zip(_HALTED_MEASURES, means, strict=True))
-        measured["lr"] = cast(LightningOptimizer, self.optimizers()).param_groups[0]["lr"]
+        measured["lr"] = self._lr
         self.log_dict({f"train/{name}": value for name, value in measured.items()})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -192,8 +208,8 @@ class DeepSupervision(LightningModule):
         sums = torch.cat([right, torch.tensor([float(self._seen)])]).to(self.device)
         exact, valid, cell, seen = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self._right, self._seen = None, 0
-        hits = {"exact_accuracy": exact, "valid_accuracy": valid, "cell_accuracy": cell}
-        self.log_dict({f"val/{name}": count / seen for name, count in hits.items()})
+        shares = [count / seen for count in (exact, valid, cell)]
+        self.log_dict(dict(zip(VALIDATED, shares, strict=True)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the network does not hold; plain tensors only."""
@@ -205,7 +221,9 @@ class DeepSupervision(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it back."""
         if "carry" in checkpoint:
-            self.carry = Carry.from_state_dict(checkpoint["carry"], self.device)
+            self.carry = Carry.from_state_dict(
+                checkpoint["carry"], self.trainer.strategy.root_device
+            )
         if self.model.identifiers is not None:
             self.model.identifiers.weights.copy_(checkpoint["identifiers"])
 
