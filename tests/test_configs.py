@@ -145,7 +145,7 @@ def test_effective_depth_of_table_3(k, T, hrm_depth, trm_depth):
     [
         *(
             [f"{group}={path.stem}"]
-            for group in ("trainer", "logger", "callbacks", "optimizer")
+            for group in ("trainer", "logger", "callbacks", "optimizer", "model", "task", "data")
             for path in sorted((CONF / group).glob("*.yaml"))
         ),
         *([f"debug={path.stem}"] for path in sorted((CONF / "debug").glob("*.yaml"))),

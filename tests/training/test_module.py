@@ -129,6 +129,23 @@ def test_the_average_starts_at_the_initial_weights(puzzles):
     torch.testing.assert_close(module.model.answer_head.weight.detach(), averaged)
 
 
+def test_validating_a_checkpoint_uses_the_averaged_weights(puzzles, tmp_path):
+    # Lightning's own callback would put the raw weights back after loading.
+    class WithValidation(Given):
+        def val_dataloader(self):
+            return DataLoader(range(1), batch_size=None)
+
+    module = make()
+    trainer = fit(module, some_batches(puzzles, 3), [EMA(0.5)])
+    trainer.save_checkpoint(tmp_path / "file.ckpt")
+    saved = torch.load(tmp_path / "file.ckpt")
+    names = saved["state_dict"].keys()
+    assert any(not saved["state_dict"][k].equal(saved["current_model_state"][k]) for k in names)
+    data = WithValidation(some_batches(puzzles, 1))
+    trainer.validate(module, data, ckpt_path=tmp_path / "file.ckpt", verbose=False)
+    assert all(tensor.equal(saved["state_dict"][k]) for k, tensor in module.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["training_trm_att", "training_trm_mlp"])
 def test_eight_published_training_steps(name):
     """Carry, halting, metrics, optimizer and identifier rows, in float64 against the arrays."""
