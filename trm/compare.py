@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from trm.errors import InputError
 from trm.report.results import FORMAT
+
+_FILE_WIDTH = 120
 
 
 def read_result(path: Path) -> dict[str, Any]:
@@ -33,21 +36,22 @@ def read_result(path: Path) -> dict[str, Any]:
 
 def comparison(results: list[dict[str, Any]]) -> Table:
     """Draw one row per run: its last supervision step on the test puzzles."""
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     for heading in ("task", "model"):
-        table.add_column(heading)
-    for heading in ("parameters", "exact %", "95 % interval", "valid %", "n", "steps", "minutes"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, no_wrap=True)
+    for heading in ("parameters", "exact % (95 % interval)", "valid %", "n", "steps", "minutes"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for result in results:
         model = result["config"]["model"]["_target_"].rpartition(".")[2]
         cells = [result["task"], model, f"{result['parameters']:,}"]
         if "test" in result:
             row = result["test"][-1]
             low, high = row["exact_interval"]
-            cells += [f"{100 * row['exact_accuracy']:.1f}", f"{100 * low:.1f} - {100 * high:.1f}"]
+            interval = f"({100 * low:.1f} - {100 * high:.1f})"
+            cells.append(f"{100 * row['exact_accuracy']:.1f} {interval}")
             cells += [f"{100 * row['valid_accuracy']:.1f}", str(row["n"])]
         else:
-            cells += ["not run", "", "", ""]
+            cells += ["not run", "", ""]
         table.add_row(*cells, str(result["steps"]), f"{result['training_wall_time_s'] / 60:.1f}")
     return table
 
@@ -62,7 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    Console().print(comparison(results))
+    # A file or pipe has no width: one row stays one line.
+    Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(comparison(results))
     return 0
 
 
