@@ -38,10 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    table = Table(title=path, title_justify="left", show_header=False)
+    console = Console()
+    console.print(path, soft_wrap=True, highlight=False)
+    table = Table(show_header=False)
     for name, value in description(opened):
         table.add_row(name, value)
-    Console().print(table)
+    console.print(table)
     return 0
 
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from trm.build import build, check_arguments, check_types
+from trm.build import build, check_arguments
 from trm.checkpoints import native
 from trm.commands import kept_folder, load_data, run_command, run_folder
 from trm.data.module import PuzzleDataModule
@@ -27,16 +27,9 @@ from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
 from trm.training.callbacks import EMA, AtomicCheckpointIO
-from trm.training.module import VALIDATED, DeepSupervision, MakeOptimizer
+from trm.training.checks import check_config
+from trm.training.module import DeepSupervision, MakeOptimizer
 from trm.training.progress import TrainingProgress
-
-_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("task", "data", "model", "optimizer", "recursion", "train", "trainer"), dict),
-    **dict.fromkeys(("checkpoint", "test"), dict),
-    **dict.fromkeys(("ema", "logger", "callbacks"), dict | None),
-    **dict.fromkeys(("run_dir", "ckpt_path", "init_from"), str | None),
-    "seed": int,
-}
 
 
 def run_training(cfg: DictConfig) -> dict[str, Any]:
@@ -52,7 +45,7 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
         InputError: a config that cannot be; no folder is left behind
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    _check(config)
+    check_config(config)
     _quiet_lightning(config["trainer"]["profiler"])
     seed_everything(config["seed"], workers=True, verbose=False)
     resumed = _find_checkpoint(config)
@@ -99,36 +92,6 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
         }
         _test_and_report(model, task, data, result, folder, console)
     return result
-
-
-def _check(config: dict[str, Any]) -> None:
-    """Check what no constructor will."""
-    if gone := _TYPES.keys() - config.keys():
-        raise InputError(f"config key {min(gone)} is gone; set {min(gone)}=null instead")
-    check_types(config, _TYPES)
-    check_types(config["test"], {"limit": int | None}, "test.")
-    steps = {"max_steps": int, "val_check_interval": int}
-    check_types(config["trainer"], steps, "trainer.")
-    for name in steps:
-        if config["trainer"][name] < 1:
-            raise InputError(f"trainer.{name}={config['trainer'][name]} must be at least 1 step")
-    if config["trainer"]["limit_val_batches"] == 0:
-        raise InputError(
-            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; take 1"
-        )
-    if config["test"]["limit"] is not None and config["test"]["limit"] < 0:
-        raise InputError(f"test.limit={config['test']['limit']} must be 0 or more, or null for all")
-    if not 0 <= config["seed"] < 2**32:
-        raise InputError(f"seed={config['seed']} must lie between 0 and 2^32 - 1")
-    if surplus := config["checkpoint"].keys() - {"monitor", "mode"}:
-        raise InputError(f"checkpoint.{min(surplus)} does not exist; it has monitor and mode")
-    if config["checkpoint"]["mode"] not in ("min", "max"):
-        raise InputError(f"checkpoint.mode={config['checkpoint']['mode']} must be min or max")
-    watching = {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
-    for name, watcher in watching.items():
-        monitor = watcher.get("monitor", VALIDATED[0])
-        if monitor not in VALIDATED:
-            raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(VALIDATED)}")
 
 
 def _split(train: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:

@@ -1,0 +1,52 @@
+"""Check of a training config: what no constructor looks at."""
+
+from typing import Any
+
+from trm.build import check_types
+from trm.errors import InputError
+from trm.training.module import VALIDATED
+
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("task", "data", "model", "optimizer", "recursion", "train", "trainer"), dict),
+    **dict.fromkeys(("checkpoint", "test"), dict),
+    **dict.fromkeys(("ema", "logger", "callbacks"), dict | None),
+    **dict.fromkeys(("run_dir", "ckpt_path", "init_from"), str | None),
+    "seed": int,
+}
+
+
+def check_config(config: dict[str, Any]) -> None:
+    """Refuse a config ``train`` that would fail later or mean something else.
+
+    Args:
+        config: resolved, plain types
+
+    Raises:
+        InputError: naming the first bad key
+    """
+    if gone := _TYPES.keys() - config.keys():
+        raise InputError(f"config key {min(gone)} is gone; set {min(gone)}=null instead")
+    check_types(config, _TYPES)
+    check_types(config["test"], {"limit": int | None}, "test.")
+    steps = {"max_steps": int, "val_check_interval": int}
+    check_types(config["trainer"], steps, "trainer.")
+    for name in steps:
+        if config["trainer"][name] < 1:
+            raise InputError(f"trainer.{name}={config['trainer'][name]} must be at least 1 step")
+    if config["trainer"]["limit_val_batches"] == 0:
+        raise InputError(
+            "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; take 1"
+        )
+    if config["test"]["limit"] is not None and config["test"]["limit"] < 0:
+        raise InputError(f"test.limit={config['test']['limit']} must be 0 or more, or null for all")
+    if not 0 <= config["seed"] < 2**32:
+        raise InputError(f"seed={config['seed']} must lie between 0 and 2^32 - 1")
+    if surplus := config["checkpoint"].keys() - {"monitor", "mode"}:
+        raise InputError(f"checkpoint.{min(surplus)} does not exist; it has monitor and mode")
+    if config["checkpoint"]["mode"] not in ("min", "max"):
+        raise InputError(f"checkpoint.mode={config['checkpoint']['mode']} must be min or max")
+    watching = {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
+    for name, watcher in watching.items():
+        monitor = watcher.get("monitor", VALIDATED[0])
+        if monitor not in VALIDATED:
+            raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(VALIDATED)}")
