@@ -15,7 +15,7 @@ def description(opened: Opened) -> list[tuple[str, str]]:
     """Return what is known of a model as (name, value) rows."""
     model = opened.model
     rows = [("layout", opened.layout), ("model", type(model).__name__)]
-    rows.append(("parameters", f"{sum(p.numel() for p in model.parameters()):,}"))
+    rows.append(("parameters", f"{model.size:,}"))
     if isinstance(model, TinyRecursiveModel):
         rows.append(("effective depth", f"{model.effective_depth} blocks per supervision step"))
     rows.append(("task", opened.task.name if opened.task else "not said"))

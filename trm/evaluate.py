@@ -63,7 +63,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "format": FORMAT,
         "task": task.name,
         "checkpoint": str(checkpoint.path),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": model.size,
         "trained_steps": checkpoint.step,
         "split": config["split"],
         "N_sup": steps,

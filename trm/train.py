@@ -77,7 +77,7 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
         result = {
             "format": FORMAT,
             "task": task.name,
-            "parameters": _parameters(model),
+            "parameters": model.size,
             "steps": trainer.global_step,
             "N_sup": module.N_sup,
             "training_wall_time_s": round(card.wall_time_s, 3),
@@ -254,7 +254,7 @@ def _heading(
         f"task     {task.name}",
         f"data     {data.manifest['source']}",
         f"         {counts} puzzles from {classes} symmetry classes, {shared} shared by splits",
-        f"model    {type(model).__name__}, {_parameters(model):,} parameters",
+        f"model    {type(model).__name__}, {model.size:,} parameters",
         f"device   {trainer.strategy.root_device}, {trainer.precision}, {threads}",
         f"folder   {folder}",
     ]
@@ -273,10 +273,6 @@ def _find_checkpoint(config: dict[str, Any]) -> native.Checkpoint | None:
     if not found:
         raise InputError(f"ckpt_path=last: no checkpoints/last.ckpt under {root}; give its path")
     return native.read(found[-1].resolve())
-
-
-def _parameters(model: RecursiveModel) -> int:
-    return sum(p.numel() for p in model.parameters())
 
 
 def _number(score: Any) -> float | None:

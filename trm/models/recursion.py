@@ -101,6 +101,11 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
         """Return the fixed initial state, or a random one drawn from ``generator``."""
 
+    @property
+    def size(self) -> int:
+        """Number of parameters, identifier rows aside."""
+        return sum(p.numel() for p in self.parameters())
+
     def settings(self) -> dict[str, Any]:
         """Return the arguments this model was made with, and its class as ``_target_``."""
         target = f"{type(self).__module__}.{type(self).__qualname__}"
