@@ -16,7 +16,9 @@ import yaml
 from torch import Tensor
 
 from trm.errors import InputError
+from trm.files import written_whole
 from trm.models.hrm import HierarchicalReasoningModel
+from trm.models.layers import swiglu_width
 from trm.models.trm import TinyRecursiveModel
 
 PREFIX = "_orig_mod.model."  # of every key in a file written by the published training script
@@ -142,7 +144,8 @@ def save_published(model: TinyRecursiveModel, path: str | Path) -> None:
     }
     if model.identifiers is not None:
         weights[f"{PREFIX}{_INNER}{_TABLE}"] = model.identifiers.weights
-    torch.save(weights, path)
+    with written_whole(Path(path)) as file:
+        torch.save(weights, file)
 
 
 def _core(contents: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -221,7 +224,7 @@ def _settings(
         "T": setting("T", "H_cycles", 2 if two_networks else 3),
     }
     hidden = weights[f"{first}.mlp.down_proj.weight"].shape[1]
-    if _hidden(4, dim) == hidden:
+    if swiglu_width(dim, 4, 256) == hidden:
         settings["expansion"] = 4
     else:
         settings["expansion"] = hidden * 1.5 / dim
@@ -254,10 +257,6 @@ def _settings(
             f"{path} does not tell how many cells its grids have; give seq_len or a task"
         )
     return settings
-
-
-def _hidden(expansion: float, dim: int) -> int:
-    return -(-round(expansion * dim * 2 / 3) // 256) * 256
 
 
 def _rows(

@@ -40,15 +40,17 @@ def linear(fan_in: int, fan_out: int, bias: bool = False) -> nn.Linear:
     return layer
 
 
-class SwiGLU(nn.Module):
-    """Gated MLP on the last axis: ``down(silu(gate) * up)``.
+def swiglu_width(dim: int, expansion: float, multiple: int) -> int:
+    """Return the hidden width: ``expansion · dim · 2/3``, rounded up to a ``multiple``."""
+    return -(-round(expansion * dim * 2 / 3) // multiple) * multiple
 
-    The hidden width is ``expansion · dim · 2/3``, rounded up to a multiple of ``multiple``.
-    """
+
+class SwiGLU(nn.Module):
+    """Gated MLP on the last axis: ``down(silu(gate) * up)``; see ``swiglu_width``."""
 
     def __init__(self, dim: int, expansion: float, multiple: int) -> None:
         super().__init__()
-        hidden = -(-round(expansion * dim * 2 / 3) // multiple) * multiple
+        hidden = swiglu_width(dim, expansion, multiple)
         self.gate_up = linear(dim, 2 * hidden)
         self.down = linear(hidden, dim)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import trm
+from trm.files import written_whole
 
 FORMAT = 1  # of result.json
 
@@ -31,16 +32,9 @@ def birth_certificate(device: torch.device) -> dict[str, Any]:
 
 def write_json(path: Path, contents: dict[str, Any]) -> None:
     """Write a file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            json.dump(contents, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def _commit() -> str | None:
