@@ -21,7 +21,7 @@ from trm.commands import CONF
 from trm.models import TinyRecursiveModel
 from trm.train import run_training
 from trm.training import module
-from trm.training.callbacks import EMA
+from trm.training.ema import EMA
 from trm.training.module import DeepSupervision
 from trm.training.optimizers import AdamATan2
 

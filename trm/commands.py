@@ -5,24 +5,26 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trm.build import check_arguments, locate, nearest
 from trm.data.puzzles import PuzzleData
-from trm.errors import InputError
+from trm.errors import InputError, Stopped
 from trm.tasks.base import Task
 
 _PACKAGE = Path(__file__).parent
@@ -30,6 +32,7 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
+_LOCK = ".lock"  # in a run's folder, held while a process trains there
 _MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
 
@@ -43,6 +46,8 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     def job(cfg: DictConfig) -> Any:
         try:
             return main(cfg)
+        except Stopped as stopped:
+            _end_stopped(stopped)
         except _MENDABLE as error:  # caught here, Hydra prints nothing of its own
             fail(one_line(error, config_name))
         finally:
@@ -74,6 +79,14 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def _end_stopped(stopped: Stopped) -> NoReturn:
+    """Say how to go on, once; the other processes end quietly, as if nothing were wrong."""
+    if not is_first_process():
+        sys.exit(0)
+    print(stopped, file=sys.stderr)
+    sys.exit(128 + stopped.signal)
+
+
 def one_line(error: BaseException, config_name: str) -> str:
     """Say in one line what to mend; a misspelt key gets the nearest known one."""
     cause: BaseException | None = error
@@ -87,6 +100,16 @@ def one_line(error: BaseException, config_name: str) -> str:
         if "not in struct" in said or "Could not override" in said:
             return f"config key {key!r} does not exist; {_nearest_key(key, config_name)}"
     return said
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only or the first of several processes, even before they meet."""
+    return int(getattr(rank_zero_only, "rank", 0)) == 0
+
+
+def recomposed(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a config from within a command, with its search path and other overrides."""
+    return hydra.compose(config_name, list(overrides))
 
 
 def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
@@ -112,10 +135,14 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
     """
     if config["run_dir"] is not None:
         folder = Path(config["run_dir"])
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        mine = not is_first_process()  # the first process has made it
+        if config["ckpt_path"] == "auto":  # killed before its first checkpoint
+            mine |= (folder / "config.yaml").is_file()
+        taken = folder.is_dir() and any(path.name != _LOCK for path in folder.iterdir())
+        if (folder.exists() and not folder.is_dir()) or (taken and not mine):
             raise InputError(
                 f"run_dir={folder} is not empty; name a new folder, or continue the run in it "
-                f"with ckpt_path={folder / 'checkpoints' / 'last.ckpt'}"
+                f"with ckpt_path={folder}"
             )
         return folder
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -125,19 +152,35 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
 
 @contextmanager
 def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """Make a run's folder; if the run fails before it has begun, leave nothing behind.
+    """Make a run's folder and keep other runs out of it.
+
+    If the run fails before it has begun, nothing is left behind. Of several processes that train
+    together only the first does anything.
 
     Raises:
-        InputError: the folder cannot be made
+        InputError: the folder cannot be made or written to, or another run is using it
     """
+    if not is_first_process():
+        yield
+        return
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    lock = FileLock(folder / _LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"run folder {folder} is in use by another process; wait for it to end, or name "
+            f"another folder with run_dir"
+        ) from None
     except OSError as error:
-        raise InputError(f"run folder {folder} cannot be made: {error.strerror}") from None
+        raise InputError(
+            f"run folder {folder} cannot be written to: {error.strerror}; name another with run_dir"
+        ) from None
     try:
         yield
     finally:
+        lock.release()
         if missing and not begun():
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # a parent that others use by now stays

@@ -2,56 +2,62 @@
 
 import logging
 import os
-import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from lightning import LightningModule, Trainer, seed_everything
+from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from trm.build import build, check_arguments
-from trm.checkpoints import native
-from trm.commands import kept_folder, load_data, run_command, run_folder
+from trm.checkpoints import continuing, native
+from trm.commands import kept_folder, load_data, recomposed, run_command, run_folder
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
-from trm.inference.evaluation import Evaluation, evaluate
-from trm.models.recursion import RecursiveModel
-from trm.report.results import FORMAT, birth_certificate, write_json
+from trm.inference.evaluation import evaluate
+from trm.report import run
+from trm.report.results import FORMAT, birth_certificate, read_result, write_json
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
-from trm.training.callbacks import EMA, AtomicCheckpointIO
 from trm.training.checks import check_config
+from trm.training.ema import EMA
+from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision, MakeOptimizer
 from trm.training.progress import TrainingProgress
+from trm.training.saving import AtomicCheckpointIO, LastCheckpoint, RunCard
 
 
-def run_training(cfg: DictConfig) -> dict[str, Any]:
+def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Train, keep the best checkpoint by validation, test it, and write ``result.json``.
 
     Args:
         cfg: the composed config ``train``
+        overrides: of the command line that made it; kept in checkpoints, so that continuing the
+            run need not repeat them
 
     Returns:
         the contents of ``result.json``
 
     Raises:
         InputError: a config that cannot be; no folder is left behind
+        Stopped: a signal ended training; it can be continued
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     check_config(config)
     _quiet_lightning(config["trainer"]["profiler"])
     seed_everything(config["seed"], workers=True, verbose=False)
-    resumed = _find_checkpoint(config)
+    resumed = continuing.find(config["ckpt_path"], config["run_dir"])
     task = build(config["task"], Task, "task")
     model = native.build_model(config["model"], task)
-    if config["init_from"] is not None:
+    if config["init_from"] is not None and resumed is None:
         # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.
         keep_rows = not config["train"]["identifiers_only"]
         native.load_weights(model, native.read(config["init_from"]), keep_rows)
@@ -60,37 +66,22 @@ def run_training(cfg: DictConfig) -> dict[str, Any]:
     module = DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
     data = load_data(config["data"], task)  # what takes long comes after what may be refused
     if resumed is not None:
-        native.check_continues(resumed, config, data.manifest["sha256"])
+        continuing.check_continues(resumed, config, data.manifest["sha256"])
     datamodule = PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
 
-    folder = _folder(config, task, resumed)
-    card = _Card(cfg, config, data, folder, resumed)
-    best, last = _keep("best", folder, **config["checkpoint"]), _keep("last", folder)
-    trainer = _trainer(cfg, config, folder, [card, best, last])
-    console = Console(quiet=not trainer.is_global_zero)
-    heading = _heading(task, data, model, trainer, folder)
-    console.print(heading, highlight=False, soft_wrap=True)
+    folder = resumed and continuing.home(resumed, config["run_dir"])
+    folder = folder or run_folder(config, task.name)
+    metadata = native.metadata(config, data.manifest, overrides)
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    card = RunCard(text, metadata, folder, resumed.wall_time_s if resumed else 0.0)
+    files = _checkpoint_callbacks(config, folder)
+    trainer = _trainer(cfg, config, folder, [card, *files])
+    if trainer.is_global_zero:
+        _print_heading(module, data, trainer, folder, resumed)
     with kept_folder(folder, begun=lambda: card.begun and not config["trainer"]["fast_dev_run"]):
-        trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None)
-        if best.best_model_path:
-            native.load_weights(model, native.read(best.best_model_path))
-        result = {
-            "format": FORMAT,
-            "task": task.name,
-            "parameters": model.size,
-            "steps": trainer.global_step,
-            "N_sup": module.N_sup,
-            "training_wall_time_s": round(card.wall_time_s, 3),
-            "device": str(trainer.strategy.root_device),
-            "precision": str(trainer.precision),
-            "checkpoint": best.best_model_path and os.path.relpath(best.best_model_path, folder),
-            "val_exact_accuracy": _number(best.best_model_score),
-            "seed": config["seed"],
-            "manifest": data.manifest,
-            "certificate": birth_certificate(trainer.strategy.root_device),
-            "config": config,
-        }
-        _test_and_report(model, task, data, result, folder, console)
+        _fit(trainer, module, datamodule, resumed, files)
+        result = _result(trainer, module, data, config, card, files)
+        _test_and_report(module, data, result, folder, trainer)
     return result
 
 
@@ -114,31 +105,28 @@ def _optimizer(config: dict[str, Any]) -> MakeOptimizer:
     return make
 
 
-def _folder(config: dict[str, Any], task: Task, resumed: native.Checkpoint | None) -> Path:
-    """Choose where the run is kept; a continued run stays in its folder."""
-    if resumed is not None:
-        home = resumed.path.parents[1]
-        named = config["run_dir"] and Path(config["run_dir"]).resolve()
-        if (home / "config.yaml").is_file() and named in (None, home):
-            return home
-        if named is None:
-            raise InputError(
-                f"{resumed.path} does not lie in the checkpoints/ of a run; name the folder of "
-                f"the continued run with run_dir"
-            )
-    return run_folder(config, task.name)
+class _Files(NamedTuple):
+    """What keeps the checkpoints of a run."""
+
+    best: ModelCheckpoint
+    last: LastCheckpoint
 
 
-def _keep(name: str, folder: Path, **monitored: Any) -> ModelCheckpoint:
-    # "last" is a callback of its own: with save_last=True Lightning would write it only when the
-    # best improves, and a resumed run would start from there.
-    return ModelCheckpoint(
+def _checkpoint_callbacks(config: dict[str, Any], folder: Path) -> _Files:
+    best = ModelCheckpoint(
         folder / "checkpoints",
-        name,
+        "best",
+        monitor=config["checkpoint"]["monitor"],
+        mode=config["checkpoint"]["mode"],
         enable_version_counter=False,
         save_on_train_epoch_end=False,
-        **monitored,
     )
+    last = LastCheckpoint(
+        folder / "checkpoints" / "last.ckpt",
+        config["checkpoint"]["every_n_steps"],
+        config["train"]["log_every_n_steps"],
+    )
+    return _Files(best, last)
 
 
 def _trainer(
@@ -164,115 +152,116 @@ def _trainer(
             instantiate(logger, save_dir=str(folder), _convert_="all")
             for logger in (cfg.logger or {}).values()
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[
+            AtomicCheckpointIO(config["checkpoint"]["light"], config["checkpoint"]["moments"])
+        ],
         _convert_="all",
     )
-    if trainer.world_size > 1:
+    if config["train"]["batch_size"] % trainer.world_size:
         raise InputError(
-            f"trainer.devices={config['trainer']['devices']} asks for {trainer.world_size} "
-            f"processes, which are not supported yet; take trainer.devices=1"
+            f"train.batch_size={config['train']['batch_size']} cannot be split evenly over "
+            f"{trainer.world_size} processes; take a multiple of {trainer.world_size}"
         )
     return trainer
 
 
-class _Card(Callback):
-    """Say in the run folder and in every checkpoint what the run is, and keep its clock."""
+def _fit(
+    trainer: Trainer,
+    module: DeepSupervision,
+    datamodule: PuzzleDataModule,
+    resumed: native.Checkpoint | None,
+    files: _Files,
+) -> None:
+    """Train to the end, and put the best weights into the model."""
+    try:
+        trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None)
+    except DivergenceError as error:
+        kept = files.last
+        good = f"{kept.path} (step {kept.step})" if kept.step else "none, it was too early"
+        raise InputError(f"{error}. The last good checkpoint: {good}") from None
+    if files.best.best_model_path:
+        native.load_weights(module.model, native.read(files.best.best_model_path))
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        config: dict[str, Any],
-        data: PuzzleData,
-        folder: Path,
-        resumed: native.Checkpoint | None,
-    ) -> None:
-        self.text, self.config, self.folder = OmegaConf.to_yaml(cfg, resolve=True), config, folder
-        self.metadata = native.metadata(config, data.manifest)
-        self.before_s = resumed.wall_time_s if resumed else 0.0
-        self.begun = False
-        self._start = time.perf_counter()
 
-    @property
-    def wall_time_s(self) -> float:
-        """Seconds of training, those before a resume included."""
-        return self.before_s + time.perf_counter() - self._start
+def _result(
+    trainer: Trainer,
+    module: DeepSupervision,
+    data: PuzzleData,
+    config: dict[str, Any],
+    card: RunCard,
+    files: _Files,
+) -> dict[str, Any]:
+    """Gather what ``result.json`` says of training."""
+    best, device = files.best, trainer.strategy.root_device
+    return {
+        "format": FORMAT,
+        "task": module.task.name,
+        "parameters": module.model.size,
+        "steps": trainer.global_step,
+        "N_sup": module.N_sup,
+        "training_wall_time_s": round(card.wall_time_s, 3),
+        "saving": _saving(trainer).report(),
+        "processes": trainer.world_size,
+        "device": str(device),
+        "precision": str(trainer.precision),
+        "checkpoint": best.best_model_path and os.path.relpath(best.best_model_path, card.folder),
+        "val_exact_accuracy": _number(best.best_model_score),
+        "seed": config["seed"],
+        "manifest": data.manifest,
+        "certificate": birth_certificate(device),
+        "config": config,
+    }
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and write down the config."""
-        self._start = time.perf_counter()
-        for logger in trainer.loggers:
-            logger.log_hyperparams(self.config)
-        (self.folder / "config.yaml").write_text(self.text, encoding="utf-8")
 
-    def on_train_batch_end(self, *arguments: Any) -> None:
-        """Note that there is something to keep."""
-        self.begun = True
-
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the card."""
-        checkpoint["trm"] = self.metadata | {"wall_time_s": self.wall_time_s}
+def _saving(trainer: Trainer) -> AtomicCheckpointIO:
+    return cast(AtomicCheckpointIO, trainer.strategy.checkpoint_io)
 
 
 def _test_and_report(
-    model: RecursiveModel,
-    task: Task,
+    module: DeepSupervision,
     data: PuzzleData,
     result: dict[str, Any],
     folder: Path,
-    console: Console,
+    trainer: Trainer,
 ) -> None:
-    config = result["config"]
+    """Evaluate on the test puzzles, all processes together; the first one tells."""
+    config, task = result["config"], module.task
     puzzles = data.splits["test"][: config["test"]["limit"]]
+    console = Console(quiet=not trainer.is_global_zero)
     if len(puzzles):
         batch_size, device = config["train"]["eval_batch_size"], result["device"]
-        evaluation = evaluate(model, task, puzzles, result["N_sup"], batch_size, device)
+        evaluation = evaluate(module.model, task, puzzles, result["N_sup"], batch_size, device)
         result["test"] = accuracies(evaluation)
         result["test_wall_time_s"] = round(evaluation.wall_time_s, 3)
-        console.print(result_table(evaluation, _title(task, evaluation, result)))
-        console.print(thinking(task, puzzles, evaluation))
+        console.print(result_table(evaluation, run.title(result, evaluation.n)))
+        if trainer.is_global_zero:
+            console.print(thinking(task, puzzles, evaluation))
+    if not trainer.is_global_zero:
+        return
     write_json(folder / "result.json", result)
     if not config["trainer"]["fast_dev_run"]:
-        for name, file in (("result", "result.json"), ("checkpoint", result["checkpoint"])):
-            console.print(f"{name:10}  {folder / file}", highlight=False, soft_wrap=True)
+        lines = [
+            f"result      {folder / 'result.json'}",
+            f"checkpoint  {folder / result['checkpoint']}",
+            f"saving      {run.saving(result)}",
+        ]
+        console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def _title(task: Task, evaluation: Evaluation, result: dict[str, Any]) -> str:
-    return (
-        f"{task.name}: {evaluation.n} test puzzles, {result['parameters']:,} parameters, "
-        f"{result['steps']} steps in {result['training_wall_time_s']:.0f} s"
-    )
-
-
-def _heading(
-    task: Task, data: PuzzleData, model: RecursiveModel, trainer: Trainer, folder: Path
-) -> str:
-    counts = ", ".join(f"{n:,} {name}" for name, n in data.manifest["counts"].items())
-    classes = ", ".join(f"{n:,}" for n in data.manifest["symmetry_classes"].values())
-    shared = sum(data.manifest["shared_symmetry_classes"].values())
-    threads = f"{torch.get_num_threads()} threads"
-    lines = [
-        f"task     {task.name}",
-        f"data     {data.manifest['source']}",
-        f"         {counts} puzzles from {classes} symmetry classes, {shared} shared by splits",
-        f"model    {type(model).__name__}, {model.size:,} parameters",
-        f"device   {trainer.strategy.root_device}, {trainer.precision}, {threads}",
-        f"folder   {folder}",
-    ]
-    return "\n".join(lines)
-
-
-def _find_checkpoint(config: dict[str, Any]) -> native.Checkpoint | None:
-    """Resolve ``ckpt_path``; ``last`` is the newest ``last.ckpt`` of ``run_dir`` or of all runs."""
-    named = config["ckpt_path"]
-    if named is None:
-        return None
-    if named != "last":
-        return native.read(Path(named).resolve())
-    root = Path(config["run_dir"] or "logs")
-    found = sorted(root.glob("**/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(f"ckpt_path=last: no checkpoints/last.ckpt under {root}; give its path")
-    return native.read(found[-1].resolve())
+def _print_heading(
+    module: DeepSupervision,
+    data: PuzzleData,
+    trainer: Trainer,
+    folder: Path,
+    resumed: native.Checkpoint | None,
+) -> None:
+    device = f"{trainer.strategy.root_device}, {trainer.precision}"
+    model = type(module.model).__name__, module.model.size
+    lines = run.heading(data.manifest, *model, device, trainer.world_size, str(folder))
+    if resumed is not None:
+        light = ", light: fresh puzzles take every slot" if resumed.is_light else ""
+        lines.append(f"resumed  at step {resumed.step} from {resumed.path.name}{light}")
+    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _number(score: Any) -> float | None:
@@ -280,14 +269,19 @@ def _number(score: Any) -> float | None:
 
 
 def _quiet_lightning(profiler: str | None) -> None:
-    """Silence advice that does not apply: our batches need no workers and no shuffling."""
+    """Silence what does not apply: our batches need no workers, and we sum metrics ourselves."""
     # A profiler prints its table through this logger.
     level = logging.INFO if profiler else logging.WARNING
     logging.getLogger("lightning.pytorch").setLevel(level)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It tells of a process that died.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     unneeded = (
         ".*does not have many workers.*",
         ".*Checkpoint directory.*exists.*",
         ".*LeafSpec.*",
+        ".*sync_dist=True.*",
+        ".*broadcast_buffers.*",  # its successor is not in torch 2.11
     )
     for message in unneeded:
         warnings.filterwarnings("ignore", message)
@@ -295,7 +289,21 @@ def _quiet_lightning(profiler: str | None) -> None:
 
 def _main(cfg: DictConfig) -> float | None:
     """Return the validated accuracy, for sweeps."""
-    score: float | None = run_training(cfg)["val_exact_accuracy"]
+    overrides = list(HydraConfig.get().overrides.task)
+    resumed = continuing.find(cfg.ckpt_path, cfg.run_dir)
+    if resumed is not None and resumed.overrides:
+        # The run's own command line comes first: continuing it need not repeat that.
+        overrides = continuing.merged_overrides(resumed.overrides, overrides)
+        cfg = recomposed("train", overrides)
+    if (
+        cfg.ckpt_path == "auto"
+        and resumed
+        and continuing.is_finished(resumed, cfg.trainer.max_steps)
+    ):
+        finished = resumed.path.parents[1]
+        print(f"the run in {finished} is finished; its result is in {finished / 'result.json'}")
+        return read_result(finished)["val_exact_accuracy"]
+    score: float | None = run_training(cfg, overrides)["val_exact_accuracy"]
     return score
 
 

@@ -18,7 +18,7 @@ from trm.models import (
     TinyRecursiveModel,
 )
 from trm.tasks import Sudoku
-from trm.training.callbacks import EMA
+from trm.training.ema import EMA
 from trm.training.module import DeepSupervision
 from trm.training.optimizers import AdamATan2
 
@@ -170,9 +170,8 @@ def test_eight_published_training_steps(name):
     seen = []
 
     def after_step(outputs, batch, batch_idx):
-        sums = module._sums.tolist()
-        seen.append((module.carry, sums))
-        module._sums = None
+        seen.append((module.carry, module.tally.sums.tolist()))
+        module.tally.clear()
 
     module.on_train_batch_end = after_step
     names = [key for key in published.arrays.files if key.startswith("batch")]
@@ -182,7 +181,7 @@ def test_eight_published_training_steps(name):
 
     assert len(seen) == 8
     for k, (carry, sums) in enumerate(seen, start=first):
-        _puzzles, halted, total, answer, halt, exact, cell, halt_right, steps = sums
+        total, answer, halt, _solved, halted, exact, cell, halt_right, steps = sums[3:]
         assert carry.halted.tolist() == published[f"step{k}/halted"].tolist()
         assert carry.steps.tolist() == published[f"step{k}/steps"].tolist()
         expected = {

@@ -6,6 +6,7 @@ there is one), ``current_model_state`` those the optimizer steps. Nothing needs 
 so the file opens with ``weights_only=True``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,6 @@ from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 
 FORMAT = 1  # raise it when a file of the old format can no longer be read as it is
-# Config keys, or whole sections, that a continued run may set anew. The data's place may change
-# because its checksum may not.
-MAY_CHANGE = (
-    *("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from"),
-    *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps", "data.path"),
-)
 _SECTIONS = ("task", "model", "data", "train")  # of the config, without which no run can be rebuilt
 _PREFIX = "model."  # of the network's keys inside the LightningModule
 
@@ -57,6 +52,16 @@ class Checkpoint:
         return str(self.contents["trm"]["manifest"].get("task"))
 
     @property
+    def overrides(self) -> list[str]:
+        """Command line of the run."""
+        return [str(text) for text in self.contents["trm"].get("overrides", [])]
+
+    @property
+    def is_light(self) -> bool:
+        """Whether the puzzles in hand were left out."""
+        return "carry" not in self.contents
+
+    @property
     def wall_time_s(self) -> float:
         """Seconds of training behind it."""
         return float(self.contents["trm"].get("wall_time_s", 0))
@@ -76,9 +81,18 @@ class Checkpoint:
         return model.eval()
 
 
-def metadata(config: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
-    """Return what goes under ``trm`` in a new checkpoint."""
-    return {"format": FORMAT, "config": config, "manifest": manifest}
+def metadata(
+    config: dict[str, Any], manifest: dict[str, Any], overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what goes under ``trm`` in a new checkpoint.
+
+    Args:
+        config: resolved, of the run
+        manifest: of its data
+        overrides: of its command line, so that it can be continued without repeating them
+    """
+    contents = {"config": config, "manifest": manifest, "overrides": list(overrides)}
+    return {"format": FORMAT, **contents}
 
 
 def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
@@ -140,44 +154,6 @@ def check_format(contents: Any, path: Path) -> None:
     for name, value in there.items():
         if not isinstance(value, dict):
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
-
-
-def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
-    """Refuse to continue a run with another task, model, recipe or data.
-
-    Keys of ``MAY_CHANGE`` may differ.
-
-    Raises:
-        InputError: naming the first difference, or a run that has nothing left to do
-    """
-    max_steps = config["trainer"]["max_steps"]
-    if checkpoint.step >= max_steps:
-        raise InputError(
-            f"{checkpoint.path} has its {checkpoint.step} steps behind it; to go on, set "
-            f"trainer.max_steps above {max_steps}"
-        )
-    old, new = (_flat(c) for c in (checkpoint.config, config))
-    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-    bends_schedule = config["train"]["lr_min_ratio"] != 1 and "trainer.max_steps" in changed
-    for name in sorted(changed):
-        may = any(name == key or name.startswith(f"{key}.") for key in MAY_CHANGE)
-        if not may or (name == "trainer.max_steps" and bends_schedule):
-            raise InputError(
-                f"{checkpoint.path} was trained with {name}={old.get(name)}, not {new.get(name)}; "
-                f"continue with the same settings, or start anew from its weights with init_from"
-            )
-    if checkpoint.contents["trm"]["manifest"]["sha256"] != data_sha256:
-        raise InputError(
-            f"{checkpoint.path} was trained on other data (checksum "
-            f"{checkpoint.contents['trm']['manifest']['sha256'][:12]}, now {data_sha256[:12]})"
-        )
-
-
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(config, dict):
-        return {prefix: config}
-    items = [_flat(value, f"{prefix}.{name}" if prefix else name) for name, value in config.items()]
-    return {name: value for item in items for name, value in item.items()}
 
 
 def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool = True) -> None:

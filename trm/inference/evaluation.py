@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trm import processes
 from trm.data.puzzles import PuzzleSet
 from trm.data.sampler import Batch
 from trm.errors import InputError
@@ -23,7 +24,7 @@ class Evaluation:
         exact: puzzles with every cell right
         valid: puzzles whose answer obeys the rules, whatever the label says
         cell: sum over puzzles of the share of cells right
-        first_answers: answers to the puzzles of the first batch, (steps, batch, cells) uint8
+        first_answers: answers to the first puzzles, (steps, batch, cells) uint8
         wall_time_s: seconds, loading included
     """
 
@@ -77,6 +78,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on puzzles; nothing but the counts and one batch of answers is kept.
 
+    Where several processes train together, each calls this and evaluates its share of the puzzles.
+
     Args:
         model: put into eval mode and onto ``device``
         task: knows what is exact and what is valid
@@ -94,15 +97,15 @@ def evaluate(
     model = model.to(device).eval()
     start = time.perf_counter()
     counts = torch.zeros(steps, 3, dtype=torch.float64)
-    first_answers = None
-    for first in range(0, len(puzzles), batch_size):
-        batch = Batch.of(puzzles[first : first + batch_size], device)
+    first_answers = torch.zeros(steps, 0, task.cells, dtype=torch.uint8)
+    mine = puzzles[processes.share(len(puzzles))]
+    for first in range(0, len(mine), batch_size):
+        batch = Batch.of(mine[first : first + batch_size], device)
         y = answers(model, batch, steps)
-        first_answers = y.cpu() if first_answers is None else first_answers
+        first_answers = first_answers if first else y.cpu()
         counts += count_right(task, batch, y)
-        on_batch(min(first + batch_size, len(puzzles)))
-    assert first_answers is not None, "a split is never empty"
-    exact, valid, cell = counts.T.tolist()
+        on_batch(min(first + batch_size, len(mine)))
+    exact, valid, cell = processes.summed(counts).T.tolist()
     wall_time_s = time.perf_counter() - start
     whole = [round(k) for k in exact], [round(k) for k in valid]
     return Evaluation(len(puzzles), *whole, cell, first_answers, wall_time_s)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from trm import processes
 
 
 class IdentifierTable:
@@ -57,7 +58,7 @@ class IdentifierTable:
         ``row ← row · (1 − lr · weight_decay) − lr · sign(gradient)``. Cost and memory depend on the
         batch, not on the table.
         """
-        ids, grads = (_of_all_processes(tensor) for tensor in self.gradient())
+        ids, grads = (processes.gathered(tensor) for tensor in self.gradient())
         self.forget()
         # Repeated identifiers all get the same sum and write the same row: unlike unique(), this
         # has a static shape and need not wait for the device.
@@ -72,12 +73,3 @@ class IdentifierTable:
     def __deepcopy__(self, memo: dict[int, Any]) -> "IdentifierTable":
         # An averaged copy of the network reads the same table: rows have no EMA.
         return self
-
-
-def _of_all_processes(tensor: Tensor) -> Tensor:
-    """Concatenate a tensor over all processes, in the order of their ranks."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return tensor
-    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)

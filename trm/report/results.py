@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import trm
+from trm.errors import InputError
 from trm.files import written_whole
 
 FORMAT = 1  # of result.json
@@ -35,6 +36,24 @@ def write_json(path: Path, contents: dict[str, Any]) -> None:
     text = json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
     with written_whole(path) as file:
         file.write(text.encode())
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read the ``result.json`` of a run, given as file or as run folder.
+
+    Raises:
+        InputError: no such file, or no result of this version
+    """
+    file = path / "result.json" if path.is_dir() else path
+    try:
+        result: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file} is no result of a run ({error})") from None
+    if not isinstance(result, dict) or "format" not in result:
+        raise InputError(f"{file} is no result of a run (it has no 'format')")
+    if result["format"] != FORMAT:
+        raise InputError(f"{file} has format {result['format']}, this version reads {FORMAT}")
+    return result
 
 
 def _commit() -> str | None:

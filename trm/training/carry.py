@@ -1,12 +1,11 @@
 """What survives from one training step to the next, as a value."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from trm import counter_rng
+from trm import counter_rng, processes
 from trm.data.sampler import Batch
 from trm.models.recursion import Halting, State, Step
 
@@ -61,9 +60,9 @@ class Carry:
         halted = should_halt(q_hat, steps, N_sup) & (steps >= must_take)
         return Carry(self.puzzles, state.detach(), steps, halted)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain tensors, for a checkpoint that opens with ``weights_only=True``."""
-        return {
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the carry of all processes as plain tensors, for a checkpoint."""
+        mine = {
             "x_input": self.puzzles.x_input,
             "y_true": self.puzzles.y_true,
             "puzzle_id": self.puzzles.puzzle_id,
@@ -72,11 +71,13 @@ class Carry:
             "steps": self.steps,
             "halted": self.halted,
         }
+        return {name: processes.gathered(tensor) for name, tensor in mine.items()}
 
     @classmethod
-    def from_state_dict(cls, saved: dict[str, Any], device: torch.device) -> "Carry":
-        """Rebuild what ``state_dict`` returned."""
-        at = {name: tensor.to(device) for name, tensor in saved.items()}
+    def from_state_dict(cls, saved: dict[str, Tensor], device: torch.device) -> "Carry":
+        """Rebuild this process's share of what ``state_dict`` returned."""
+        mine = processes.share(len(saved["steps"]))
+        at = {name: tensor[mine].to(device) for name, tensor in saved.items()}
         puzzles = Batch(at["x_input"], at["y_true"], at["puzzle_id"])
         return cls(puzzles, State(at["y"], at["z"]), at["steps"], at["halted"])
 

@@ -41,12 +41,32 @@ def check_config(config: dict[str, Any]) -> None:
         raise InputError(f"test.limit={config['test']['limit']} must be 0 or more, or null for all")
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed={config['seed']} must lie between 0 and 2^32 - 1")
-    if surplus := config["checkpoint"].keys() - {"monitor", "mode"}:
-        raise InputError(f"checkpoint.{min(surplus)} does not exist; it has monitor and mode")
-    if config["checkpoint"]["mode"] not in ("min", "max"):
-        raise InputError(f"checkpoint.mode={config['checkpoint']['mode']} must be min or max")
+    _check_saving(config["checkpoint"])
     watching = {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
     for name, watcher in watching.items():
         monitor = watcher.get("monitor", VALIDATED[0])
         if monitor not in VALIDATED:
             raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(VALIDATED)}")
+
+
+def _check_saving(config: dict[str, Any]) -> None:
+    known = {
+        "monitor": str,
+        "mode": str,
+        "every_n_steps": int | None,
+        "light": bool,
+        "moments": bool,
+    }
+    if odd := config.keys() ^ known.keys():
+        raise InputError(
+            f"checkpoint.{min(odd)} does not exist or is gone; it has {', '.join(known)}"
+        )
+    check_types(config, known, "checkpoint.")
+    if config["mode"] not in ("min", "max"):
+        raise InputError(f"checkpoint.mode={config['mode']} must be min or max")
+    if config["every_n_steps"] is not None and config["every_n_steps"] < 1:
+        raise InputError(
+            f"checkpoint.every_n_steps={config['every_n_steps']} must be at least 1, or null"
+        )
+    if not config["moments"] and not config["light"]:
+        raise InputError("checkpoint.moments=false needs checkpoint.light=true")

@@ -1,6 +1,7 @@
 """Deep supervision as a LightningModule."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -10,21 +11,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from trm import processes
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.inference.evaluation import answers, count_right
 from trm.models.recursion import Halting, RecursiveModel, State
 from trm.tasks.base import Task
 from trm.training.carry import Carry, halting_logit, steps_to_take
-from trm.training.losses import StepLoss, answer_loss, continue_target, step_loss
+from trm.training.guards import HaltingWatch, all_finite, diverged
+from trm.training.losses import answer_loss, continue_target, step_loss
 from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
+from trm.training.tally import Measured, Tally, first_bad_step
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 VALIDATED = ("val/exact_accuracy", "val/valid_accuracy", "val/cell_accuracy")
-
-_MEASURES = ("loss", "answer_loss", "halt_loss")  # means over all puzzles in hand
-_HALTED_MEASURES = ("exact_accuracy", "cell_accuracy", "halt_accuracy", "steps")  # … that halt
 
 
 class DeepSupervision(LightningModule):
@@ -128,7 +129,8 @@ class DeepSupervision(LightningModule):
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carry = None
-        self._sums: Tensor | None = None  # training metrics since they were last read
+        self.tally = Tally()  # of training metrics since they were last read
+        self._halting_watch = HaltingWatch()
         self._right: Tensor | None = None  # validation hits of the current pass
         self._seen = 0
         self._lr = 0.0  # of the last step
@@ -155,7 +157,7 @@ class DeepSupervision(LightningModule):
 
         optimizer.zero_grad()
         states, q_hats, losses = [], [], []
-        for part in self._slices(len(batch)):
+        for part, is_last in self._slices(len(batch)):
             puzzles = carry.puzzles[part]
             step = self.model(puzzles.x_input, puzzles.puzzle_id, carry.state[part])
             target = None
@@ -163,7 +165,8 @@ class DeepSupervision(LightningModule):
                 last = carry.steps[part] + 1 >= self.N_sup
                 target = continue_target(self.model, puzzles, step.state.detach(), last)
             loss = step_loss(step, puzzles.y_true, self.answer_loss, target)
-            self.manual_backward(loss.total.sum() / len(batch))
+            with nullcontext() if is_last else self._gradients_kept_local():
+                self.manual_backward(loss.total.sum() / len(batch))
             states.append(step.state.detach())
             q_hats.append(halting_logit(step, self.halting).detach())
             losses.append(loss)
@@ -176,24 +179,24 @@ class DeepSupervision(LightningModule):
         slots = torch.arange(len(batch), device=batch.x_input.device)
         slots = slots + self.trainer.global_rank * len(batch)
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
-        self.carry = carry.advance(State.cat(states), torch.cat(q_hats), self.N_sup, must_take)
-        self._measure(losses, self.carry)
+        q_hat = torch.cat(q_hats)
+        self.carry = carry.advance(State.cat(states), q_hat, self.N_sup, must_take)
+        self.tally.add(losses, q_hat, self.carry)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Read the training metrics off the device, now and then."""
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True  # makes Lightning validate after the last step, too
-        if self.global_step % self.log_every_n_steps or self._sums is None:
+        if self.global_step % self.log_every_n_steps:
             return
-        sums, self._sums = self._sums, None
-        puzzles, halted, *values = sums.tolist()
-        means = [value / puzzles for value in values[: len(_MEASURES)]]
-        measured = dict(zip(_MEASURES, means, strict=True))
-        if halted:
-            means = [value / halted for value in values[len(_MEASURES) :]]
-            measured |= dict(zip(_HALTED_MEASURES, means, strict=True))
-        measured["lr"] = self._lr
-        self.log_dict({f"train/{name}": value for name, value in measured.items()})
+        measured = self._finite_measures()
+        if measured is None:
+            return
+        self.tally.clear()
+        if self.N_sup > 1:
+            self._halting_watch.look(measured, self.global_step)
+        logged = measured.logged | {"lr": self._lr}
+        self._log({f"train/{name}": value for name, value in logged.items()})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count hits of the held-out puzzles."""
@@ -209,46 +212,52 @@ class DeepSupervision(LightningModule):
         exact, valid, cell, seen = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
         self._right, self._seen = None, 0
         shares = [count / seen for count in (exact, valid, cell)]
-        self.log_dict(dict(zip(VALIDATED, shares, strict=True)))
+        self._log(dict(zip(VALIDATED, shares, strict=True)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the network does not hold; plain tensors only."""
+        """Add what the network does not hold; plain tensors only.
+
+        Raises:
+            DivergenceError: loss or weights are not finite, and must not replace a good checkpoint
+        """
+        self._finite_measures()
+        if not all_finite(self.model.parameters()):
+            raise diverged("weights are", self.global_step, self._lr)
+        checkpoint["tally"] = self.tally.state()
         if self.carry is not None:
             checkpoint["carry"] = self.carry.state_dict()
         if self.model.identifiers is not None:
             checkpoint["identifiers"] = self.model.identifiers.weights
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take it back."""
+        """Take it back; a light checkpoint has no carry, and every slot takes a fresh puzzle."""
+        device = self.trainer.strategy.root_device
+        self.tally.restore(checkpoint.get("tally"), device)
         if "carry" in checkpoint:
-            self.carry = Carry.from_state_dict(
-                checkpoint["carry"], self.trainer.strategy.root_device
-            )
+            self.carry = Carry.from_state_dict(checkpoint["carry"], device)
         if self.model.identifiers is not None:
             self.model.identifiers.weights.copy_(checkpoint["identifiers"])
 
-    def _slices(self, batch_size: int) -> Iterator[slice]:
+    def _slices(self, batch_size: int) -> Iterator[tuple[slice, bool]]:
+        """Yield the micro-batches and whether each is the last."""
         size = self.micro_batch or batch_size
         for start in range(0, batch_size, size):
-            yield slice(start, start + size)
+            yield slice(start, start + size), start + size >= batch_size
 
-    @torch.no_grad()
-    def _measure(self, parts: list[StepLoss], carry: Carry) -> None:
-        """Add this step to the sums, in the order in which they are read."""
-        dtype = parts[0].total.dtype
+    def _gradients_kept_local(self) -> AbstractContextManager[None]:
+        """Add gradients up without averaging them over the processes yet."""
+        strategy = self.trainer.strategy
+        return strategy.block_backward_sync() if processes.count() > 1 else nullcontext()  # type: ignore[attr-defined]
 
-        def total(name: str, mask: Tensor | None = None) -> Tensor:
-            values = torch.cat([getattr(part, name) for part in parts]).to(dtype)
-            return values.sum() if mask is None else values @ mask
+    def _finite_measures(self) -> Measured | None:
+        """Read the tally, and refuse to go on from a loss that is not finite."""
+        measured = self.tally.read()
+        if measured is not None and measured.not_finite:
+            batch_size = len(self.carry.steps) * processes.count() if self.carry else 1
+            step = first_bad_step(measured, self.global_step, batch_size)
+            raise diverged("the loss is", step, self._lr)
+        return measured
 
-        halted = carry.halted.to(dtype)
-        sums = torch.stack(
-            [
-                torch.full_like(halted, 1).sum(),
-                halted.sum(),
-                *(total(name) for name in ("total", "answer", "halt")),
-                *(total(name, halted) for name in ("exact", "cell", "halt_right")),
-                carry.steps.to(dtype) @ halted,
-            ]
-        )
-        self._sums = sums if self._sums is None else self._sums + sums
+    def _log(self, metrics: dict[str, float]) -> None:
+        """Log under the number of optimizer steps; Lightning's own count starts at 0."""
+        self.log_dict(metrics | {"step": float(self.global_step)})

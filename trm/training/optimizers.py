@@ -127,6 +127,17 @@ class CompositeOptimizer(Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+def without_moments(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's state dict as it would be before its first step.
+
+    Learning rates stay as the schedule has set them.
+    """
+    if "parts" in state:
+        return {"parts": [without_moments(part) for part in state["parts"]]}
+    groups = [{k: v for k, v in group.items() if k != "t"} for group in state["param_groups"]]
+    return {"state": {}, "param_groups": groups}
+
+
 def _evaluate(closure: Callable[[], float] | None) -> float | None:
     """Call what torch lets ``step`` be given: a function that recomputes loss and gradients."""
     with torch.enable_grad():

@@ -1,18 +1,14 @@
-"""EMA of the weights and whole-or-nothing checkpoints, by Lightning's own interfaces."""
+"""EMA of the weights, by Lightning's own interface."""
 
-import os
-from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trm.errors import InputError
-from trm.files import written_whole
+from trm.training.guards import check_lag
 
 
 class EMA(WeightAveraging):
@@ -31,6 +27,7 @@ class EMA(WeightAveraging):
         if not 0 <= decay < 1:
             raise InputError(f"ema.decay={decay} must lie in [0, 1); ema=null turns the EMA off")
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.decay = decay
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -45,21 +42,10 @@ class EMA(WeightAveraging):
         ):
             average.data = average.data.to(current)
         self._average_model.to(pl_module.device)
+        check_lag(self.decay, trainer.max_steps)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, pl_module, checkpoint)
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint beside its place, sync it, then rename: whole or not at all."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(path) as file:
-            torch.save(checkpoint, file)

@@ -1,0 +1,154 @@
+"""Continue a run: find its checkpoint, and refuse what would be another run."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trm.checkpoints import native
+from trm.checkpoints.native import Checkpoint
+from trm.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+# Config keys, or whole sections, that a continued run may set anew. The data's place may change
+# because its checksum may not.
+MAY_CHANGE = (
+    *("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from"),
+    *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps", "data.path"),
+)
+_OF_ONE_COMMAND = ("ckpt_path", "run_dir")  # overrides that a continued run does not inherit
+
+
+def find(ckpt_path: str | None, run_dir: str | None) -> Checkpoint | None:
+    """Open the checkpoint to continue from.
+
+    Args:
+        ckpt_path: a file; the folder of a run; ``last`` for the run that saved last, in ``run_dir``
+            or else under ``logs``; ``auto`` for the run in ``run_dir`` if it has saved, and else
+            none; or None
+        run_dir: of the config
+
+    Raises:
+        InputError: there is none, or none that is whole
+    """
+    if ckpt_path is None:
+        return None
+    if ckpt_path == "auto":
+        if run_dir is None:
+            raise InputError(
+                "ckpt_path=auto continues the run in run_dir; name it with run_dir=..."
+            )
+        return newest_whole(Path(run_dir)) if _checkpoints(Path(run_dir)) else None
+    if ckpt_path == "last":
+        root = Path(run_dir or "logs")
+        runs = {path.parents[1] for path in root.glob("**/checkpoints/*.ckpt")}
+        if not runs:
+            raise InputError(f"ckpt_path=last: no checkpoints/*.ckpt under {root}; give its path")
+        return newest_whole(max(runs, key=lambda run: _checkpoints(run)[0].stat().st_mtime_ns))
+    path = Path(ckpt_path).expanduser()
+    return newest_whole(path) if path.is_dir() else native.read(path.resolve())
+
+
+def newest_whole(run: Path) -> Checkpoint:
+    """Open ``last.ckpt`` of a run or, if it is damaged, the newest other one that is whole.
+
+    Raises:
+        InputError: what is wrong with ``last.ckpt``
+    """
+    problems: list[InputError] = []
+    for path in sorted(_checkpoints(run), key=lambda path: path.name != "last.ckpt"):
+        try:
+            found = native.read(path.resolve())
+        except InputError as error:
+            problems.append(error)
+        else:
+            for problem in problems:
+                _log.warning(f"warning: {problem}; continuing from {path.name} instead")
+            return found
+    raise problems[0] if problems else InputError(f"{run} is no run: no checkpoints/*.ckpt in it")
+
+
+def home(checkpoint: Checkpoint, run_dir: str | None) -> Path | None:
+    """Return the folder of a checkpoint's run if a run with ``run_dir`` goes on in it."""
+    folder = checkpoint.path.parents[1]
+    named = run_dir and Path(run_dir).resolve()
+    if (folder / "config.yaml").is_file() and named in (None, folder):
+        return folder
+    if named is None:
+        raise InputError(
+            f"{checkpoint.path} does not lie in the checkpoints/ of a run; name the folder of "
+            f"the continued run with run_dir"
+        )
+    return None
+
+
+def merged_overrides(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Put the overrides of this command behind those of the run; the later of two wins."""
+    merged = {_key(text): text for text in earlier if _key(text) not in _OF_ONE_COMMAND}
+    for text in now:
+        merged.pop(_key(text), None)  # and not in its old place: the order of groups matters
+        merged[_key(text)] = text
+    return list(merged.values())
+
+
+def is_finished(checkpoint: Checkpoint, max_steps: int) -> bool:
+    """Tell whether a run has both trained and tested."""
+    tested = (checkpoint.path.parents[1] / "result.json").is_file()
+    return checkpoint.step >= max_steps and tested
+
+
+def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
+    """Refuse to continue a run with another task, model, recipe or data.
+
+    Keys of ``MAY_CHANGE`` may differ.
+
+    Raises:
+        InputError: naming the differences, or a run that has nothing left to do
+    """
+    max_steps = config["trainer"]["max_steps"]
+    if checkpoint.step > max_steps or is_finished(checkpoint, max_steps):
+        raise InputError(
+            f"{checkpoint.path} has its {checkpoint.step} steps behind it; to go on, set "
+            f"trainer.max_steps above {max(max_steps, checkpoint.step)}"
+        )
+    old, new = (_flat(c) for c in (checkpoint.config, config))
+    changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+    bends_schedule = config["train"]["lr_min_ratio"] != 1
+    refused = [
+        name
+        for name in sorted(changed)
+        if not any(name == key or name.startswith(f"{key}.") for key in MAY_CHANGE)
+        or (name == "trainer.max_steps" and bends_schedule)
+    ]
+    if refused:
+        was, now = (
+            ", ".join(f"{name}={values.get(name)}" for name in refused) for values in (old, new)
+        )
+        raise InputError(
+            f"{checkpoint.path} was trained with {was}, not {now}; continue with the same "
+            f"settings, or start anew from its weights with init_from"
+        )
+    if checkpoint.contents["trm"]["manifest"].get("sha256") != data_sha256:
+        was = str(checkpoint.contents["trm"]["manifest"].get("sha256"))
+        raise InputError(
+            f"{checkpoint.path} was trained on other data (checksum {was[:12]}, now "
+            f"{data_sha256[:12]}); name the folder with the same files, or start with init_from"
+        )
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, the newest first."""
+    found = run.glob("checkpoints/*.ckpt")
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(config, dict):
+        return {prefix: config}
+    items = [_flat(value, f"{prefix}.{name}" if prefix else name) for name, value in config.items()]
+    return {name: value for item in items for name, value in item.items()}

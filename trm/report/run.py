@@ -1,0 +1,54 @@
+"""What a run says of itself on the terminal, before training and after it."""
+
+from typing import Any
+
+import torch
+
+_DEAR_SAVING = 0.05  # share of the training time from which saving is said to be dear
+
+
+def heading(
+    manifest: dict[str, Any], model: str, parameters: int, device: str, processes: int, folder: str
+) -> list[str]:
+    """Return the lines that say what trains on what.
+
+    Args:
+        manifest: of the data
+        model: its class
+        parameters: how many
+        device: with the precision
+        processes: that train together
+        folder: of the run
+    """
+    counts = ", ".join(f"{n:,} {name}" for name, n in manifest["counts"].items())
+    classes = ", ".join(f"{n:,}" for n in manifest["symmetry_classes"].values())
+    shared = sum(manifest["shared_symmetry_classes"].values())
+    together = f", {processes} processes" if processes > 1 else ""
+    return [
+        f"task     {manifest['task']}",
+        f"data     {manifest['source']}",
+        f"         {counts} puzzles from {classes} symmetry classes, {shared} shared by splits",
+        f"model    {model}, {parameters:,} parameters",
+        f"device   {device}, {torch.get_num_threads()} threads{together}",
+        f"folder   {folder}",
+    ]
+
+
+def title(result: dict[str, Any], puzzles: int) -> str:
+    """Return the title of a run's table."""
+    return (
+        f"{result['task']}: {puzzles} test puzzles, {result['parameters']:,} parameters, "
+        f"{result['steps']} steps in {result['training_wall_time_s']:.0f} s"
+    )
+
+
+def saving(result: dict[str, Any]) -> str:
+    """Return what saving cost, and how to make it cheaper if it was dear."""
+    spent = result["saving"]
+    share = spent["wall_time_s"] / max(result["training_wall_time_s"], 1e-9)
+    said = (
+        f"{spent['saves']} checkpoints of {spent['size_bytes'] / 1e6:.1f} MB in "
+        f"{spent['wall_time_s']:.1f} s, {100 * share:.1f} % of training"
+    )
+    dear = share > _DEAR_SAVING and not spent["light"]
+    return said + ("; checkpoint.light=true leaves out the puzzles in hand" if dear else "")

@@ -1,0 +1,85 @@
+"""What can go wrong with numbers while a model trains, and how it is said."""
+
+import logging
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from trm.errors import InputError
+from trm.training.tally import Measured
+
+_log = logging.getLogger(__name__)
+
+_READINGS = 5  # of the metrics in a row that must agree before the halting head is complained of
+_LAG = 0.1  # the most an average should still hold of the initial weights at the end
+
+
+class DivergenceError(InputError):
+    """Loss or weights are no longer finite numbers."""
+
+
+def diverged(what: str, step: int, lr: float) -> DivergenceError:
+    """Make the error of a run whose numbers are no longer finite.
+
+    Args:
+        what: is not finite
+        step: at which it was first so
+        lr: learning rate then
+    """
+    return DivergenceError(
+        f"{what} not finite at step {step} (learning rate {lr:.3g}); continue with a lower "
+        f"optimizer.lr, a longer train.warmup_steps, or train.gradient_clip=1"
+    )
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Check tensors on their device, and wait for it once."""
+    checks = [tensor.isfinite().all() for tensor in tensors]
+    return not checks or bool(torch.stack(checks).all())
+
+
+class HaltingWatch:
+    """Says, once, that a halting head has got stuck.
+
+    A head that never says stop wastes supervision steps on solved puzzles; one that always does
+    takes puzzles away before they are solved.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = {"no": 0, "every": 0}
+        self._said = False
+
+    def look(self, measured: Measured, step: int) -> None:
+        """Look at metrics just read."""
+        stuck = {
+            "no": measured.says_stop == 0 and measured.solved > 0.5,
+            "every": measured.says_stop == 1 and measured.solved < 0.5,
+        }
+        for which, is_so in stuck.items():
+            self._in_a_row[which] = self._in_a_row[which] + 1 if is_so else 0
+            if self._in_a_row[which] >= _READINGS and not self._said:
+                self._said = True
+                _log.warning(
+                    f"warning: step {step}: the halting head says stop for {which} puzzle, and "
+                    f"{100 * measured.solved:.0f} % of those in hand are solved"
+                )
+
+
+def check_lag(decay: float, steps: int) -> None:
+    """Say that an average will hardly have left the initial weights when training ends."""
+    share = decay**steps
+    if share > _LAG:
+        _log.warning(
+            f"warning: ema.decay={decay} is slow for {steps} steps: at the end the average still "
+            f"holds {100 * share:.0f} % of the initial weights; "
+            f"ema.decay={_fitting_decay(steps)} would forget them"
+        )
+
+
+def _fitting_decay(steps: int) -> float:
+    """Return a round decay that leaves 1 % of the initial weights or less."""
+    for decay in (0.999, 0.995, 0.99, 0.95, 0.9, 0.5):
+        if decay**steps <= 0.01:
+            return decay
+    return 0.0
