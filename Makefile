@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # Two test processes with one torch thread each: more threads than cores slow everything down.
 WORKERS ?= 2
 
-.PHONY: help install train test check format clean
+.PHONY: help install train test torture fuzz check format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help

@@ -66,3 +66,14 @@ def tiny_model(**changes) -> TinyRecursiveModel:
     torch.manual_seed(0)
     settings = {"dim": 16, "heads": 2, "hidden_multiple": 8, "n": 2, "T": 3} | changes
     return TinyRecursiveModel(6, 16, **settings)
+
+
+def same(a, b) -> bool:
+    """Equal to the last bit, through nested containers."""
+    if isinstance(a, torch.Tensor):
+        return a.equal(b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import TINY, compose
+from tests.conftest import TINY, compose, same
 from trm import InputError, load
 from trm.checkpoints import native
 from trm.commands import load_data
@@ -30,17 +30,6 @@ def run(*arguments: str, cwd: Path, command: str = "train") -> subprocess.Comple
         text=True,
         timeout=300,
     )
-
-
-def same(a, b) -> bool:
-    """Equal to the last bit, through nested containers."""
-    if isinstance(a, torch.Tensor):
-        return a.equal(b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 @pytest.fixture(scope="module")
@@ -111,25 +100,6 @@ def test_the_weights_validated_are_the_average_and_the_weights_saved(tiny_config
 def test_the_last_step_is_validated_even_if_the_interval_does_not_meet_it(tiny_config):
     cfg = tiny_config("trainer.max_steps=2", "trainer.val_check_interval=100")
     assert run_training(cfg)["val_exact_accuracy"] is not None
-
-
-@pytest.mark.parametrize("prefix", [0, 2])
-def test_a_resumed_run_equals_an_uninterrupted_one(tiny_config, tmp_path, prefix):
-    settings = (f"model.prefix_len={prefix}", "train.halt_exploration=0.5", "optimizer.lr=1e-2")
-    settings += ("train.log_every_n_steps=1", "train.warmup_steps=6", "train.batch_size=8")
-    run_training(tiny_config(*settings, f"run_dir={tmp_path / 'whole'}", "trainer.max_steps=8"))
-    # Stopped in the middle of a trajectory, so that the carry matters.
-    run_training(tiny_config(*settings, f"run_dir={tmp_path / 'part'}", "trainer.max_steps=5"))
-    checkpoint = tmp_path / "part" / "checkpoints" / "last.ckpt"
-    assert torch.load(checkpoint)["carry"]["steps"].tolist() == [2] * 8
-    run_training(tiny_config(*settings, f"ckpt_path={checkpoint}", "trainer.max_steps=8"))
-    kept = ("state_dict", "current_model_state", "optimizer_states", "carry", "identifiers")
-    one, other = (
-        torch.load(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("whole", "part")
-    )
-    assert one["global_step"] == other["global_step"] == 8
-    for key in kept:
-        assert same(one.get(key), other.get(key)), key
 
 
 def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config):

@@ -1,5 +1,6 @@
 """What the Hydra commands share: where configs lie, run folders, and errors in one line."""
 
+import errno
 import logging
 import os
 import re
@@ -32,6 +33,7 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 _LOCK = ".lock"  # in a run's folder, held while a process trains there
 _MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
@@ -50,6 +52,10 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
             _end_stopped(stopped)
         except _MENDABLE as error:  # caught here, Hydra prints nothing of its own
             fail(one_line(error, config_name))
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            fail(str(error))
         finally:
             if "wandb" in sys.modules:  # or the next job of a multirun would write into this run
                 sys.modules["wandb"].finish()
@@ -137,9 +143,10 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
         folder = Path(config["run_dir"])
         mine = not is_first_process()  # the first process has made it
         if config["ckpt_path"] == "auto":  # killed before its first checkpoint
-            mine |= (folder / "config.yaml").is_file()
-        taken = folder.is_dir() and any(path.name != _LOCK for path in folder.iterdir())
-        if (folder.exists() and not folder.is_dir()) or (taken and not mine):
+            mine |= os.path.isfile(folder / "config.yaml")
+        # os.path and not Path: what may not be looked at is refused when the folder is made.
+        taken = os.path.isdir(folder) and {*os.listdir(folder)} - {_LOCK}
+        if (os.path.exists(folder) and not os.path.isdir(folder)) or (taken and not mine):
             raise InputError(
                 f"run_dir={folder} is not empty; name a new folder, or continue the run in it "
                 f"with ckpt_path={folder}"
@@ -163,7 +170,7 @@ def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     lock = FileLock(folder / _LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,14 @@ def share(total: int) -> slice:
     return slice(start, stop)
 
 
+def is_loss_of_contact(error: BaseException) -> bool:
+    """Tell whether an error says that another process is gone, and nothing more."""
+    said = str(error)
+    return isinstance(error, RuntimeError) and any(
+        name in said for name in ("gloo", "NCCL", "Connection closed by peer", "Connection reset")
+    )
+
+
 def _device() -> torch.device | None:
     """Return where tensors must lie to be sent; gloo sends from anywhere, but knows no bool."""
     return torch.device("cuda") if dist.get_backend() == "nccl" else None

@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from trm import processes
 from trm.build import build, check_arguments
 from trm.checkpoints import continuing, native
 from trm.commands import kept_folder, load_data, recomposed, run_command, run_folder
@@ -179,6 +180,14 @@ def _fit(
         kept = files.last
         good = f"{kept.path} (step {kept.step})" if kept.step else "none, it was too early"
         raise InputError(f"{error}. The last good checkpoint: {good}") from None
+    except RuntimeError as error:
+        if trainer.world_size > 1 and processes.is_loss_of_contact(error):
+            raise InputError(
+                f"process {trainer.global_rank} of {trainer.world_size} lost contact: another one "
+                f"ended, and what it said stands above or in its log; continue with "
+                f"ckpt_path={files.last.path}"
+            ) from None
+        raise
     if files.best.best_model_path:
         native.load_weights(module.model, native.read(files.best.best_model_path))
 

@@ -38,6 +38,9 @@ class MetricsFile(CSVLogger):
             self._experiment = _Writer(self.log_dir)
         return self._experiment
 
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Do nothing: the run's ``config.yaml`` says it all."""
+
     @rank_zero_only
     def keep_until(self, step: int) -> None:
         """Drop the rows after a step."""
@@ -60,9 +63,7 @@ class _Writer(ExperimentWriter):
                     file.flush()
                     os.fsync(file.fileno())
         except OSError as error:
-            raise InputError(
-                f"metrics cannot be written to {self.path}: {error.strerror}"
-            ) from None
+            raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
         self.metrics = []
 
     def keep_until(self, step: int) -> None:

@@ -222,7 +222,7 @@ class DeepSupervision(LightningModule):
         """
         self._finite_measures()
         if not all_finite(self.model.parameters()):
-            raise diverged("weights are", self.global_step, self._lr)
+            raise diverged("the weights are", self.global_step, self._lr)
         checkpoint["tally"] = self.tally.state()
         if self.carry is not None:
             checkpoint["carry"] = self.carry.state_dict()
@@ -259,5 +259,14 @@ class DeepSupervision(LightningModule):
         return measured
 
     def _log(self, metrics: dict[str, float]) -> None:
-        """Log under the number of optimizer steps; Lightning's own count starts at 0."""
-        self.log_dict(metrics | {"step": float(self.global_step)})
+        """Show metrics to callbacks, and log them under the number of optimizer steps.
+
+        Through ``self.log`` alone, loggers would get the last training metrics once more at the
+        end, and count steps from 0.
+        """
+        self.log_dict(metrics, logger=False)
+        if self.trainer.sanity_checking:
+            return
+        for logger in self.loggers:
+            logger.log_metrics(metrics, step=self.global_step)
+            logger.save()

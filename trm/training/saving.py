@@ -54,13 +54,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch's zip writer hides the OSError behind its
-            cause = error if isinstance(error, OSError) else error.__context__
-            said = (isinstance(cause, OSError) and cause.strerror) or str(error).partition("\n")[0]
+        except (OSError, RuntimeError, InputError) as error:
+            # torch's zip writer hides the disk's error behind one of its own.
+            hidden = error.__context__ if isinstance(error, RuntimeError) else None
+            said = f"{path} cannot be written: {hidden}" if isinstance(hidden, OSError) else error
             before = "the one before is whole" if path.exists() else "there is none before it"
             raise InputError(
-                f"checkpoint {path} cannot be written: {said}; {before}. Make room there, then "
-                f"continue with ckpt_path"
+                f"checkpoint {said}; {before}. Make room, then continue with ckpt_path={path}"
             ) from None
         self.saves += 1
         self.size = path.stat().st_size
