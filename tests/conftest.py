@@ -5,12 +5,20 @@ from pathlib import Path
 import hydra
 import pytest
 import torch
+from hypothesis import settings
 from omegaconf import DictConfig
 
 from trm.commands import CONF
 from trm.data import PuzzleData, generated
 from trm.models import TinyRecursiveModel
 from trm.tasks import Sudoku
+
+# The same few inputs whenever the tests run; many, and new ones, with --hypothesis-profile=fuzz.
+settings.register_profile(
+    "default", max_examples=60, deadline=None, derandomize=True, database=None
+)
+settings.register_profile("fuzz", max_examples=1000, deadline=None, database=None, print_blob=True)
+settings.load_profile("default")
 
 torch.set_num_threads(1)  # the tests run in as many processes as there are cores
 

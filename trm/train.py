@@ -97,8 +97,8 @@ def _split(train: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
 
 def _optimizer(config: dict[str, Any]) -> MakeOptimizer:
     """Make the function that makes the optimizer, and try it on one parameter."""
-    make: MakeOptimizer = instantiate(config, _convert_="all")
     try:
+        make: MakeOptimizer = instantiate(config, _convert_="all")
         make([torch.nn.Parameter(torch.zeros(1))])
     except Exception as error:  # each optimizer refuses bad values in its own way
         said = " ".join(str(error).split())

@@ -6,13 +6,14 @@ there is one), ``current_model_state`` those the optimizer steps. Nothing needs 
 so the file opens with ``weights_only=True``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
 import torch
+from torch import Tensor
 
 from trm.build import build
 from trm.errors import InputError
@@ -66,6 +67,16 @@ class Checkpoint:
         """Seconds of training behind it."""
         return float(self.contents["trm"].get("wall_time_s", 0))
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Validated weights of the network."""
+        state = self.contents["state_dict"].items()
+        return {
+            name.removeprefix(_PREFIX): tensor
+            for name, tensor in state
+            if isinstance(name, str) and name.startswith(_PREFIX) and isinstance(tensor, Tensor)
+        }
+
     def task(self) -> Task:
         """Rebuild the task."""
         return build(self.config["task"], Task, "task")
@@ -76,7 +87,13 @@ class Checkpoint:
         Raises:
             InputError: weights that do not fit the config
         """
-        model = build_model(self.config["model"], self.task())
+        task, weights = self.task(), self.weights
+        check_layers(self.config["model"], len(weights), str(self.path))
+        with torch.device("meta"):  # whatever the config says, it costs no memory before it fits
+            empty = build_model(self.config["model"], task)
+        shapes = {name: tensor.shape for name, tensor in weights.items()}
+        check_fits(empty, shapes, f"{self.path} (of a run on {self.trained_on})")
+        model = build_model(self.config["model"], task)
         load_weights(model, self)
         return model.eval()
 
@@ -156,33 +173,49 @@ def check_format(contents: Any, path: Path) -> None:
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
 
 
+def check_layers(config: dict[str, Any], tensors: int, file: str) -> None:
+    """Refuse a config of more layers than the file has tensors, before they are built."""
+    layers = config.get("layers", 0)
+    if not isinstance(layers, int) or layers > tensors:
+        raise InputError(f"{file} does not fit its config: layers={layers}, {tensors} tensors")
+
+
+def check_fits(model: RecursiveModel, shapes: Mapping[str, Sequence[int]], file: str) -> None:
+    """Refuse weights of other names or shapes than a model's.
+
+    Raises:
+        InputError: naming the first
+    """
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name in sorted(own.keys() | shapes.keys()):
+        mine, theirs = (tuple(d[name]) if name in d else "absent" for d in (own, shapes))
+        if mine != theirs:
+            raise InputError(
+                f"{file} does not fit the model: {name} is {theirs} in the file and {mine} in the "
+                f"model"
+            )
+
+
 def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool = True) -> None:
     """Put a checkpoint's validated weights into a model, identifier rows included if wanted.
 
     Raises:
         InputError: a missing or surplus key or another shape, naming the first
     """
-    weights = {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in checkpoint.contents["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
-    own = model.state_dict()
-    for name in sorted(own.keys() | weights.keys()):
-        mine, theirs = (tuple(d[name].shape) if name in d else "absent" for d in (own, weights))
-        if mine != theirs:
-            raise InputError(
-                f"{checkpoint.path} does not fit the model: {name} is {theirs} in the file and "
-                f"{mine} in the model; its run was on {checkpoint.trained_on}"
-            )
-    model.load_state_dict(weights)
+    weights, file = checkpoint.weights, f"{checkpoint.path} (of a run on {checkpoint.trained_on})"
+    check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # a tensor of a type that cannot be copied
+        raise InputError(f"{file} does not fit the model: {error}") from None
     if model.identifiers is not None and with_rows:
         table, saved = model.identifiers.weights, checkpoint.contents.get("identifiers")
         if saved is None:
             return  # the file's model had no prefix; rows start at zero, as they do anyway
-        if saved.shape != table.shape:
+        if not isinstance(saved, Tensor) or saved.shape != table.shape:
             raise InputError(
-                f"{checkpoint.path} does not fit the model: identifier rows are "
-                f"{tuple(saved.shape)} in the file and {tuple(table.shape)} in the model"
+                f"{file} does not fit the model: identifier rows are "
+                f"{tuple(getattr(saved, 'shape', ()))} in the file, {tuple(table.shape)} in the "
+                f"model"
             )
         table.copy_(saved)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 
 from trm.build import build
 from trm.checkpoints import native, published
@@ -103,8 +104,18 @@ def open_model(
 ) -> Opened:
     """Open a file or folder; arguments and errors as for ``load``."""
     path = Path(path).expanduser()
-    if path.is_dir():
-        return _open_folder(path)
+    try:
+        return _open_folder(path) if path.is_dir() else _open_file(path, given, identifiers)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a reader trips over, the file is at fault
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is damaged, or made to look like a model ({said})") from error
+
+
+def _open_file(
+    path: Path, given: dict[str, Any], identifiers: Sequence[int | str] | None
+) -> Opened:
     contents = native.read_torch(path)
     if published.is_published(contents):
         found = published.from_published(contents, path, given, identifiers)
@@ -127,10 +138,20 @@ def _open_folder(folder: Path) -> Opened:
             f"with trm.save"
         )
     arguments = {k: v for k, v in config.items() if k not in ("format", "task")}
-    kind = type(build(arguments, RecursiveModel, str(file)))
+    weights = folder / "model.safetensors"
     try:
-        model = kind.from_pretrained(str(folder))
+        shapes = _shapes(weights)
+        native.check_layers(arguments, len(shapes), str(weights))
+        with torch.device("meta"):  # whatever the config says, it costs no memory before it fits
+            empty = build(arguments, RecursiveModel, str(file))
+        native.check_fits(empty, shapes, str(weights))
+        model = type(empty).from_pretrained(str(folder))
     except (SafetensorError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: model.safetensors does not fit config.json: {said}") from None
     return Opened(model, "safetensors folder", task and build(task, Task, f"{file} task"))
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    with safe_open(file, framework="pt") as weights:
+        return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118

@@ -1,0 +1,283 @@
+"""Hostile files and values: whatever a reader is given, it answers with the library's own error.
+
+A plain ``pytest`` tries a few thousand inputs; ``make fuzz`` many more, and other ones every time.
+No input may take long or much memory: a clock and a limit on the address space watch each.
+"""
+
+import gzip
+import json
+import resource
+import signal
+import threading
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+import yaml
+from hydra.errors import HydraException
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import trm
+from tests.conftest import TINY, compose, tiny_model
+from trm import InputError, train
+from trm.compare import main as compare
+from trm.data import generated
+from trm.data.files import read_csv
+from trm.tasks import Sudoku
+
+SECONDS = 20  # far more than any input should take, far less than a hang
+MOST_MEMORY = 1 << 32  # bytes of address space beyond what the process has already
+MOST_GROWTH = 1 << 29  # bytes that one input may really take
+MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
+
+
+@contextmanager
+def watched():
+    """Fail where an input takes too long or too much memory."""
+
+    def too_long(*_):
+        raise TimeoutError("this input takes too long")
+
+    assert threading.current_thread() is threading.main_thread()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MOST_MEMORY, -1))
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        yield
+        growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+        assert growth * 1024 < MOST_GROWTH, "this input takes too much memory"
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def survives(read, *arguments, allowed=InputError) -> None:
+    with watched(), suppress(allowed):
+        read(*arguments)
+
+
+# What trips parsers: separators, numbers at the edges, other encodings, nesting, markup.
+TRIPPING = [
+    *(b"", b"\x00", b"\n", b"\r", b",", b"\xff\xfe", b"\xc3\x28", "é漢🏖".encode(), b'"', b"'"),
+    *(b"-1", b"0", b"1e999", b"nan", b"9" * 40, b"null", b"true", b"[]", b"{}", b"[" * 3000),
+    *(
+        b"{{",
+        b"${x}",
+        b"!!python/object:os.system",
+        b"&a [*a,*a]",
+        b"../" * 9,
+        b"%s%n",
+        b"A" * 9999,
+    ),
+]
+CUTS = st.tuples(st.floats(0, 1), st.integers(0, 40))
+PIECES = st.one_of(st.sampled_from(TRIPPING), st.binary(max_size=12))
+
+
+@st.composite
+def mutated(draw, data: bytes) -> bytes:
+    """Cut, repeat, overwrite or insert at a few places."""
+    for _ in range(draw(st.integers(1, 4))):
+        where, length = draw(CUTS)
+        at = int(where * len(data))
+        kind = draw(st.sampled_from(("insert", "overwrite", "delete", "repeat", "cut")))
+        piece = draw(PIECES)
+        if kind == "insert":
+            data = data[:at] + piece + data[at:]
+        elif kind == "overwrite":
+            data = data[:at] + piece + data[at + max(len(piece), 1) :]
+        elif kind == "delete":
+            data = data[:at] + data[at + length :]
+        elif kind == "repeat":
+            data = data[:at] + data[at : at + length] * draw(st.integers(2, 9)) + data[at:]
+        else:
+            data = data[:at]
+    return data
+
+
+ROWS = "source,question,answer,rating\n" + "".join(
+    f"x,{question},{answer},{rating}\n"
+    for question, answer, rating in [
+        ("1..4.4.1.1.34..2", "1234342121434312"[:16], 3),
+        ("4....2..2.1....4", "4132324123141423"[:16], 0),
+        ("." * 16, "1234341221434321", -1),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Good files to start from, and room for bad ones."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    model = tiny_model(prefix_len=1, identifiers=3)
+    trm.save(model, folder / "model", Sudoku(2, 2))
+    trm.save_published(model, folder / "published.pt")
+    train.run_training(compose("train", *TINY, f"run_dir={folder / 'run'}"))
+    (folder / "run.ckpt").write_bytes((folder / "run/checkpoints/last.ckpt").read_bytes())
+    (folder / "case").mkdir()
+    return folder
+
+
+def put(place: Path, name: str, contents: bytes) -> Path:
+    path = place / "case" / name
+    path.write_bytes(contents)
+    return path
+
+
+@given(data=st.data())
+def test_csv(place, data):
+    text = data.draw(mutated(ROWS.encode()))
+    survives(read_csv, put(place, "x.csv", text), Sudoku(2, 2))
+
+
+@given(data=st.data())
+def test_csv_in_gzip(place, data):
+    packed = data.draw(mutated(gzip.compress(data.draw(mutated(ROWS.encode())))))
+    survives(read_csv, put(place, "x.csv.gz", packed), Sudoku(2, 2))
+
+
+@given(text=st.one_of(st.text(max_size=40), st.text(alphabet="1234.0_ ", min_size=14, max_size=18)))
+def test_puzzle_text(text):
+    task = Sudoku(2, 2)
+
+    def read():
+        tokens = task.encode(text)
+        assert len(tokens) == task.cells
+        task.explain(tokens)
+        task.render(tokens)
+
+    survives(read)
+
+
+@pytest.mark.parametrize("name", ["run.ckpt", "published.pt"])
+@given(data=st.data())
+def test_checkpoint_bytes(place, name, data):
+    survives(trm.load, put(place, name, data.draw(mutated((place / name).read_bytes()))))
+
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.sampled_from(["os.system", "trm.models.TinyRecursiveModel", "trm.tasks.Sudoku"]),
+    st.integers(0, 4).map(lambda size: torch.zeros([size] * 2)),
+    st.just(torch.zeros(1, dtype=torch.complex64)),
+)
+
+
+@st.composite
+def with_junk(draw, contents):
+    """Replace, remove or add something, somewhere deep inside."""
+    if not isinstance(contents, dict) or not contents or draw(st.integers(0, 5)) == 0:
+        return draw(JUNK)
+    changed = dict(contents)
+    key = draw(st.sampled_from(list(contents)))
+    kind = draw(st.sampled_from(("deeper", "deeper", "deeper", "remove", "add")))
+    if kind == "remove":
+        del changed[key]
+    elif kind == "add":
+        changed[draw(st.one_of(st.text(max_size=6), st.integers()))] = draw(JUNK)
+    else:
+        changed[key] = draw(with_junk(contents[key]))
+    return changed
+
+
+@pytest.mark.parametrize("name", ["run.ckpt", "published.pt"])
+@given(data=st.data())
+def test_checkpoint_contents(place, name, data):
+    contents = data.draw(with_junk(torch.load(place / name)))
+    path = place / "case" / name
+    torch.save(contents, path)
+    survives(trm.load, path)
+
+
+@given(data=st.data())
+def test_checkpoint_config(place, data):
+    contents = torch.load(place / "run.ckpt")
+    contents["trm"] = data.draw(with_junk(contents["trm"]))
+    path = place / "case" / "run.ckpt"
+    torch.save(contents, path)
+    survives(trm.load, path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "identifiers.safetensors"])
+@given(data=st.data())
+def test_safetensors_folder(place, name, data):
+    folder = place / "case" / "model"
+    folder.mkdir(exist_ok=True)
+    for file in (place / "model").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / name).write_bytes(data.draw(mutated((folder / name).read_bytes())))
+    survives(trm.load, folder)
+
+
+@given(data=st.data())
+def test_files_beside_a_published_one(place, data):
+    folder = place / "case" / "published"
+    folder.mkdir(exist_ok=True)
+    (folder / "step_1").write_bytes((place / "published.pt").read_bytes())
+    told = yaml.safe_dump({"arch": {"H_cycles": 3, "L_cycles": 2, "num_heads": 2}}).encode()
+    (folder / "all_config.yaml").write_bytes(data.draw(mutated(told)))
+    names = json.dumps(["<blank>", "a", "b"]).encode()
+    (folder / "identifiers.json").write_bytes(data.draw(mutated(names)))
+    survives(lambda: trm.load(folder / "step_1", identifiers=["a"], task=Sudoku(2, 2)))
+
+
+@given(data=st.data())
+def test_results(place, data):
+    result = (place / "run" / "result.json").read_bytes()
+    path = put(place, "result.json", data.draw(mutated(result)))
+    with watched():
+        assert compare([str(path)]) in (0, 2)
+
+
+VALUES = st.one_of(
+    st.sampled_from(["null", "-1", "0", "1", "1e400", "nan", "inf", "[]", "{}", "???", "''", "é"]),
+    st.sampled_from(["true", "9999999999", "[1,2]", "{a:1}", "${seed}", "${nothing}", "x", "2.5"]),
+    st.text(max_size=6),
+)
+
+
+def keys_of(config, prefix="") -> list[str]:
+    items = config.items() if isinstance(config, dict) else ()
+    return [key for k, v in items for key in (prefix + k, *keys_of(v, f"{prefix}{k}."))]
+
+
+@given(data=st.data())
+def test_overrides(place, data):
+    """Everything up to the first training step; the data stays small."""
+    keys = st.sampled_from(keys_of(OmegaConf.to_container(compose("train"))))
+    chosen = data.draw(st.lists(keys, min_size=1, max_size=3))
+    overrides = [f"{key}={data.draw(VALUES)}" for key in chosen]
+    steps = [mock.patch.object(train, name) for name in ("_fit", "_result", "_test_and_report")]
+
+    def prepare():
+        try:
+            cfg = compose("train", *TINY, f"run_dir={place / 'case' / 'new'}", *overrides)
+        except (
+            ValueError
+        ) as error:  # the one that Hydra does not call its own; run_command knows it
+            assert "Config group override" in str(error) or isinstance(error, MENDABLE)  # noqa: PT017
+            return
+        train.run_training(cfg)
+
+    with ExitStack() as stack:
+        for step in steps:
+            stack.enter_context(step)
+        puzzles = generated(Sudoku(2, 2), train=8, val=2, test=2)
+        stack.enter_context(mock.patch.object(train, "load_data", return_value=puzzles))
+        survives(prepare, allowed=MENDABLE)
