@@ -20,6 +20,12 @@ train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS
 test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: about two minutes
+	$(BIN)/python -m pytest -m slow -s tests/test_torture.py
+
+fuzz: $(READY)  ## Give every reader about 14,000 damaged inputs: about seven minutes
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py $(ARGS)
+
 check: $(READY)  ## Check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What the tests share: one thread, small models, and a way to compose configs."""
 
+import os
 from pathlib import Path
 
 import hydra
@@ -13,12 +14,12 @@ from trm.data import PuzzleData, generated
 from trm.models import TinyRecursiveModel
 from trm.tasks import Sudoku
 
-# The same few inputs whenever the tests run; many, and new ones, with --hypothesis-profile=fuzz.
+# The same few inputs whenever the tests run; many, and new ones, with "make fuzz".
 settings.register_profile(
     "default", max_examples=60, deadline=None, derandomize=True, database=None
 )
 settings.register_profile("fuzz", max_examples=1000, deadline=None, database=None, print_blob=True)
-settings.load_profile("default")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 torch.set_num_threads(1)  # the tests run in as many processes as there are cores
 

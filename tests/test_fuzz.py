@@ -9,6 +9,7 @@ import json
 import resource
 import signal
 import threading
+import zipfile
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from unittest import mock
@@ -281,3 +282,80 @@ def test_overrides(place, data):
         puzzles = generated(Sudoku(2, 2), train=8, val=2, test=2)
         stack.enter_context(mock.patch.object(train, "load_data", return_value=puzzles))
         survives(prepare, allowed=MENDABLE)
+
+
+# ---------------------------------------------------------------- too big
+
+
+def test_a_gigabyte_in_one_line_is_refused_at_once(tmp_path):
+    path = tmp_path / "x.csv"
+    with open(path, "wb") as file:
+        file.write(ROWS.encode())
+        file.truncate(1 << 30)  # zeros without an end of line, and without blocks on the disk
+    with watched(), pytest.raises(InputError, match="line 5 is longer than"):
+        read_csv(path, Sudoku(2, 2))
+
+
+HEADER, ROW = ROWS.splitlines(keepends=True)[:2]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("\0" * 100, "is longer than"),
+        ("\n", "1 fields instead of the 4 .* more bad rows"),
+        (ROW, "unpacks to more than 50 times its size"),
+    ],
+    ids=["one line", "bad rows", "good rows"],
+)
+def test_a_gzip_bomb_is_refused_early(tmp_path, row, said):
+    path = tmp_path / "x.csv.gz"
+    member = gzip.compress((row * (1_000_000 // len(row))).encode())
+    with open(path, "wb") as file:
+        file.write(gzip.compress(HEADER.encode()))
+        for _ in range(600):  # 600 MB in 1 to 2 MB
+            file.write(member)
+    with watched(), pytest.raises(InputError, match=said):
+        read_csv(path, Sudoku(2, 2))
+
+
+def test_a_checkpoint_bomb_is_refused(place, tmp_path):
+    """A deflated entry of a torch file would unpack in memory; torch itself only stores."""
+    path = tmp_path / "bomb.ckpt"
+    with (
+        zipfile.ZipFile(place / "run.ckpt") as good,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in good.infolist():
+            data = good.read(entry)
+            bomb.writestr(
+                entry.filename, data + b"\0" * (1 << 28) if "data/0" in entry.filename else data
+            )
+    with watched(), pytest.raises(InputError, match="compressed"):
+        trm.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("dim", 10**7), ("dim", 10**18), ("layers", 10**9)],
+)
+def test_a_checkpoint_whose_config_promises_too_much_is_refused(place, tmp_path, key, value):
+    contents = torch.load(place / "run.ckpt")
+    contents["trm"]["config"]["model"][key] = value
+    path = tmp_path / "run.ckpt"
+    torch.save(contents, path)
+    with watched(), pytest.raises(InputError):
+        trm.load(path)
+
+
+@pytest.mark.parametrize("override", ["model.dim=3000000", "model.layers=1000000000"])
+def test_a_model_larger_than_the_memory_is_refused(tmp_path, override):
+    cfg = compose("train", *TINY, f"run_dir={tmp_path / 'run'}", override)
+    with watched(), pytest.raises(InputError, match=r"model needs|model.layers"):
+        train.run_training(cfg)
+
+
+@pytest.mark.parametrize("rows", [10**5, 10**30])
+def test_a_task_of_absurd_size_is_refused(rows):
+    with watched(), pytest.raises(InputError):
+        Sudoku(rows, 3)

@@ -289,6 +289,7 @@ def _quiet_lightning(profiler: str | None) -> None:
         ".*does not have many workers.*",
         ".*Checkpoint directory.*exists.*",
         ".*LeafSpec.*",
+        ".*The dirpath has changed.*",  # a run that goes on in another folder
         ".*sync_dist=True.*",
         ".*broadcast_buffers.*",  # its successor is not in torch 2.11
     )

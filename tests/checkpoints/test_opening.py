@@ -81,7 +81,9 @@ def test_weights_that_do_not_fit_their_config_are_refused(tmp_path):
     trm.save(tiny_model(), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"dim": 32}))
-    with pytest.raises(InputError, match=r"model.safetensors does not fit config.json"):
+    with pytest.raises(
+        InputError, match="model.safetensors does not fit the model: .* in the file"
+    ):
         trm.load(tmp_path)
 
 

@@ -6,11 +6,12 @@ there is one), ``current_model_state`` those the optimizer steps. Nothing needs 
 so the file opens with ``weights_only=True``.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -88,9 +89,8 @@ class Checkpoint:
             InputError: weights that do not fit the config
         """
         task, weights = self.task(), self.weights
-        check_layers(self.config["model"], len(weights), str(self.path))
-        with torch.device("meta"):  # whatever the config says, it costs no memory before it fits
-            empty = build_model(self.config["model"], task)
+        # Whatever the config says, it costs no memory before it fits.
+        empty = empty_model(self.config["model"], task)
         shapes = {name: tensor.shape for name, tensor in weights.items()}
         check_fits(empty, shapes, f"{self.path} (of a run on {self.trained_on})")
         model = build_model(self.config["model"], task)
@@ -113,8 +113,37 @@ def metadata(
 
 
 def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
-    """Make the model of a config for a task's vocabulary and cells, with fresh weights."""
-    return build(config, RecursiveModel, "model", vocab_size=task.vocab_size, seq_len=task.cells)
+    """Make the model of a config for a task's vocabulary and cells, with fresh weights.
+
+    Raises:
+        InputError: a config that cannot be, or a model larger than this machine's memory
+    """
+    empty = empty_model(config, task)
+    needed = 4 * (empty.size + (empty.identifiers.weights.numel() if empty.identifiers else 0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise InputError(
+            f"the model needs {needed / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}; make "
+            f"model.dim, model.layers or model.identifiers smaller"
+        )
+    return _build(config, task)
+
+
+def empty_model(config: dict[str, Any], task: Task) -> RecursiveModel:
+    """Make the model of a config without weights: it costs neither memory nor random numbers."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return _build(config, task)
+
+
+def _build(config: dict[str, Any], task: Task) -> RecursiveModel:
+    sizes = {"vocab_size": task.vocab_size, "seq_len": task.cells}
+    try:
+        return build(config, RecursiveModel, "model", **sizes)
+    except InputError:
+        raise
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(f"the model of this config cannot be made: {said}") from error
 
 
 def read(path: str | Path) -> Checkpoint:
@@ -138,7 +167,10 @@ def read_torch(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist; runs keep theirs in checkpoints/")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+        zipped = is_zipfile(path)
+        if zipped and any(entry.compress_type != ZIP_STORED for entry in ZipFile(path).infolist()):
+            raise ValueError("it is compressed, which torch never does")  # and may be a bomb
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # whatever the unpickler trips over, the file is at fault
         said = str(error).strip().partition("\n")[0][:120]
         raise InputError(
@@ -171,13 +203,6 @@ def check_format(contents: Any, path: Path) -> None:
     for name, value in there.items():
         if not isinstance(value, dict):
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
-
-
-def check_layers(config: dict[str, Any], tensors: int, file: str) -> None:
-    """Refuse a config of more layers than the file has tensors, before they are built."""
-    layers = config.get("layers", 0)
-    if not isinstance(layers, int) or layers > tensors:
-        raise InputError(f"{file} does not fit its config: layers={layers}, {tensors} tensors")
 
 
 def check_fits(model: RecursiveModel, shapes: Mapping[str, Sequence[int]], file: str) -> None:

@@ -1,8 +1,10 @@
 """Puzzles from files in the published layout, a local folder or the Hugging Face Hub."""
 
 import gzip
+import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -16,7 +18,11 @@ from trm.errors import InputError
 from trm.tasks.base import Task
 
 _HEADER = "source,question,answer,rating"
-_CHECKED_AT_ONCE = 8192  # rows whose rules are checked together
+_READ_AT_ONCE = 8192  # rows that are read, encoded and checked together
+_MOST_BAD_ROWS = 1000  # after which reading stops
+# Puzzles shrink 3 to 10 times in gzip; a file that unpacks to much more than that is a trap.
+_MOST_UNPACKED = 50  # times its size
+_NEVER_TOO_MUCH = 16_000_000  # characters
 
 
 def from_folder(
@@ -101,33 +107,42 @@ def read_csv(path: Path, task: Task) -> PuzzleSet:
         InputError: naming file, line, value and rule of the first bad row, and how many follow
     """
     bad: list[tuple[int, str]] = []
-    lines, questions, answers, ratings = [], [], [], []
-    for line, text in _rows(path, longest=4 * task.cells + 1024):
-        row = text.split(",")
-        if len(row) != 4:
-            bad.append((line, f"{len(row)} fields instead of the 4 of {_HEADER!r}"))
-        elif len(row[1]) != task.cells or len(row[2]) != task.cells:
-            name, value = ("question", row[1]) if len(row[1]) != task.cells else ("answer", row[2])
-            said = f"{len(value)} cells, {task.name} needs {task.cells}"
-            bad.append((line, f"{name} {_short(value)} has {said}"))
-        elif not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
-            bad.append((line, f"rating {_short(row[3])} is no whole number"))
-        else:
-            lines.append(line)
-            questions.append(row[1])
-            answers.append(row[2])
-            ratings.append(int(row[3]))
-    x_input, y_true = _encode(questions, task), _encode(answers, task)
-    for row_number in _bad_rows(x_input, y_true, task):
-        problem = _problem(questions[row_number], answers[row_number], task)
-        bad.append((lines[row_number], problem))
+    blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    rows = _rows(path, longest=4 * task.cells + 1024)
+    while len(bad) < _MOST_BAD_ROWS and (some := list(islice(rows, _READ_AT_ONCE))):
+        good = []
+        for line, text in some:
+            row = text.split(",")
+            if problem := _misshapen(row, task):
+                bad.append((line, problem))
+            else:
+                good.append((line, row[1], row[2], int(row[3])))
+        lines, questions, answers, ratings = zip(*good, strict=True) if good else ((),) * 4
+        x_input, y_true = _encode(questions, task), _encode(answers, task)
+        for number in _bad_rows(x_input, y_true, task):
+            bad.append((lines[number], _problem(questions[number], answers[number], task)))
+        blocks.append((x_input, y_true, np.array(ratings, dtype=np.int64)))
     if bad:
         line, problem = min(bad)
-        more = f"; {len(bad) - 1} more bad rows follow" if len(bad) > 1 else ""
+        least = "at least " if len(bad) >= _MOST_BAD_ROWS else ""
+        more = f"; {least}{len(bad) - 1} more bad rows follow" if len(bad) > 1 else ""
         raise InputError(f"{path}, line {line}: {problem}{more}")
-    if not lines:
+    if not blocks:
         raise InputError(f"{path} holds no puzzles, only a header")
-    return PuzzleSet.of(x_input, y_true, np.array(ratings, dtype=np.int64))
+    return PuzzleSet.of(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+
+def _misshapen(row: list[str], task: Task) -> str | None:
+    """Say what is wrong with the fields of a row, before looking into them."""
+    if len(row) != 4:
+        return f"{len(row)} fields instead of the 4 of {_HEADER!r}"
+    for name, value in (("question", row[1]), ("answer", row[2])):
+        if len(value) != task.cells:
+            said = f"{len(value)} cells, {task.name} needs {task.cells}"
+            return f"{name} {_short(value)} has {said}"
+    if not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
+        return f"rating {_short(row[3])} is no whole number"
+    return None
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -161,13 +176,22 @@ def _splits(
 def _rows(path: Path, longest: int) -> Iterator[tuple[int, str]]:
     """Yield (line number, text without its line end) after checking the header."""
     try:
+        packed = _MOST_UNPACKED * path.stat().st_size if path.suffix == ".gz" else None
+        most = math.inf if packed is None else max(packed, _NEVER_TOO_MUCH)
         with _open(path) as file:
             header = file.readline(longest).rstrip("\r\n")
             if header != _HEADER:
                 raise InputError(f"{path}, line 1: header {_short(header)} must be {_HEADER!r}")
+            unpacked = 0
             for line, text in enumerate(iter(lambda: file.readline(longest), ""), start=2):
+                unpacked += len(text)
                 if len(text) == longest:
                     raise InputError(f"{path}, line {line} is longer than {longest} characters")
+                if unpacked > most:
+                    raise InputError(
+                        f"{path} unpacks to more than {_MOST_UNPACKED} times its size, as no file "
+                        f"of puzzles does; unpack it yourself if you trust it"
+                    )
                 # Only the line end goes: a maze may begin or end with spaces.
                 yield line, text.rstrip("\r\n")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
@@ -180,7 +204,7 @@ def _open(path: Path) -> TextIO:
     return open(path, encoding="utf-8", newline="")
 
 
-def _encode(texts: list[str], task: Task) -> np.ndarray:
+def _encode(texts: Sequence[str], task: Task) -> np.ndarray:
     """Encode texts of the right length; 255 marks a foreign symbol."""
     table = np.full(256, 255, dtype=np.uint8)
     for symbol, token in task.symbols.items():
@@ -191,13 +215,10 @@ def _encode(texts: list[str], task: Task) -> np.ndarray:
 
 
 def _bad_rows(x_input: np.ndarray, y_true: np.ndarray, task: Task) -> list[int]:
-    bad = ((x_input == 255) | (y_true == 255)).any(axis=1)
-    for start in range(0, len(x_input), _CHECKED_AT_ONCE):
-        rows = slice(start, start + _CHECKED_AT_ONCE)
-        # Foreign symbols are bad already; as tokens they would be out of range.
-        x, y = (torch.from_numpy(np.where(a[rows] == 255, 0, a[rows])) for a in (x_input, y_true))
-        bad[rows] |= ~task.is_valid(x, y).numpy()
-    return np.flatnonzero(bad).tolist()
+    foreign = ((x_input == 255) | (y_true == 255)).any(axis=1)
+    # Foreign symbols are bad already; as tokens they would be out of range.
+    x, y = (torch.from_numpy(np.where(a == 255, 0, a)) for a in (x_input, y_true))
+    return np.flatnonzero(foreign | ~task.is_valid(x, y).numpy()).tolist()
 
 
 def _problem(question: str, answer: str, task: Task) -> str:

@@ -18,6 +18,7 @@ Positions = Literal["rotary", "learned", "none"]
 Gradient = Literal["cycle", "one_step"]
 
 _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
+_MOST_LAYERS = 1000  # a slip of the keyboard, not a network
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
 
 
@@ -81,6 +82,10 @@ class TinyRecursiveModel(RecursiveModel):
         for name, value in at_least_1.items():
             if value < 1:
                 raise InputError(f"model.{name}={value} must be at least 1")
+        if layers > _MOST_LAYERS:
+            raise InputError(
+                f"model.layers={layers} must be at most {_MOST_LAYERS}; depth comes from recursion"
+            )
         if min(n, prefix_len) < 0 or expansion <= 0:
             raise InputError(
                 f"model.n={n} and model.prefix_len={prefix_len} must not be negative, "
