@@ -226,7 +226,8 @@ def test_the_command_line_explains_in_one_line(tmp_path):
         (["trainer.max_steps=many"], "max_steps"),
         (["train.N_sup=0"], "train.N_sup=0 must be at least 1"),
         (["~ema"], "config key ema is gone; set ema=null"),
-        (["logger=null"], "logger=none"),
+        (["logger=null"], "must be a string or a list. Got NoneType"),
+        (["trainer=[1,2]"], "name an option as in --help"),
     ):
         process = run(*arguments, cwd=tmp_path)
         assert process.returncode == 2, process.stderr

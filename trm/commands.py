@@ -44,8 +44,11 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     What a person can mend is printed as one line, with exit status 2; anything else is a fault of
     ours and keeps its traceback.
     """
+    composed = False
 
     def job(cfg: DictConfig) -> Any:
+        nonlocal composed
+        composed = True
         try:
             return main(cfg)
         except Stopped as stopped:
@@ -73,10 +76,12 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(1)
     except _MENDABLE as error:
         fail(one_line(error, config_name))
-    except ValueError as error:
-        if "Config group override" not in str(error):
+    except Exception as error:
+        if composed:
             raise
-        fail("a config group was set to null; name an option, such as logger=none, see --help")
+        # Hydra trips in its own ways over a group that is set to null, to a number, to a list.
+        said = " ".join(str(error).split())
+        fail(f"no config can be composed of this ({said}); name an option as in --help")
 
 
 def fail(message: str) -> NoReturn:
