@@ -138,4 +138,4 @@ def test_a_share_without_puzzles_is_no_error(monkeypatch):
     puzzles = generated(task, train=8, val=2, test=1).splits["test"]
     monkeypatch.setattr(processes, "share", lambda total: slice(total, total))
     evaluation = evaluate(tiny_model(), task, puzzles, steps=2)
-    assert evaluation.exact == [0, 0]
+    assert evaluation.hits["exact"] == [0, 0]

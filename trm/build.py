@@ -55,7 +55,8 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
         InputError: naming the first such argument, with the nearest known one or the right type
     """
     known = inspect.signature(target).parameters
-    for name in arguments:
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in () if takes_any else arguments:
         if name not in known:
             raise InputError(
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"

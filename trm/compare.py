@@ -36,7 +36,8 @@ def _cells(result: dict[str, Any]) -> list[str]:
             low, high = row["exact_interval"]
             interval = f"({100 * low:.1f} - {100 * high:.1f})"
             cells.append(f"{100 * row['exact_accuracy']:.1f} {interval}")
-            cells += [f"{100 * row['valid_accuracy']:.1f}", str(row["n"])]
+            valid = row.get("valid_accuracy")
+            cells += ["" if valid is None else f"{100 * valid:.1f}", str(row["n"])]
         else:
             cells += ["not run", "", ""]
         return [*cells, str(result["steps"]), f"{result['training_wall_time_s'] / 60:.1f}"]

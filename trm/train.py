@@ -28,7 +28,7 @@ from trm.report.results import FORMAT, birth_certificate, read_result, write_jso
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
-from trm.training.checks import check_config
+from trm.training.checks import check_config, check_monitors
 from trm.training.ema import EMA
 from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision, MakeOptimizer
@@ -57,6 +57,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     seed_everything(config["seed"], workers=True, verbose=False)
     resumed = continuing.find(config["ckpt_path"], config["run_dir"])
     task = build(config["task"], Task, "task")
+    check_monitors(config, task)
     model = native.build_model(config["model"], task)
     if config["init_from"] is not None and resumed is None:
         # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.

@@ -2,17 +2,16 @@
 
 import logging
 import time
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 
 from trm import counter_rng
+from trm.build import check_arguments
 from trm.data.puzzles import PuzzleData, PuzzleSet
 from trm.errors import InputError
-from trm.tasks.base import Task
-from trm.tasks.sudoku import Sudoku
-from trm.tasks.sudoku_generator import SudokuGenerator
+from trm.tasks.base import MakePuzzles, Task
 
 _ROUND = 256  # puzzles made between two looks at which splits are full
 _SAY_EVERY_S = 5.0
@@ -28,59 +27,56 @@ def generated(
     train: int,
     val: int,
     test: int,
-    clues: int | None = None,
     seed: int = 0,
     augmentations: int | None = None,
+    **settings: Any,
 ) -> PuzzleData:
-    """Generate Sudoku puzzles with one solution each, all different.
+    """Generate puzzles, all different.
 
     A symmetry class belongs to one split, drawn by its hash, so no validation or test puzzle is
-    a training puzzle in disguise. Where classes are few (4x4), a split holds several symmetric
-    copies of each: enough for a smoke test, not for a claim.
+    a training puzzle in disguise. Where classes are few (4x4 Sudoku), a split holds several
+    symmetric copies of each: enough for a smoke test, not for a claim.
 
     Args:
-        task: a Sudoku task
+        task: one with a generator
         train: number of training puzzles
         val: number of validation puzzles
         test: number of test puzzles
-        clues: clues per puzzle; None for as few as each grid allows
-        seed: the puzzles are a function of this number and the arguments above
+        seed: the puzzles are a function of this number, those above and the settings
         augmentations: see ``PuzzleData``
+        settings: of the task's generator, such as ``clues`` of a Sudoku or ``min_path`` of a maze
 
     Raises:
         InputError: the task has no generator, or too few different puzzles exist
     """
-    if not isinstance(task, Sudoku):
-        raise InputError(f"task {task.name!r} has no generator; read its puzzles from files")
     wanted = {"train": train, "val": val, "test": test}
     for name, count in wanted.items():
         if count < 1:
             raise InputError(f"data.{name}={count} must be at least 1")
-    generator = SudokuGenerator(task, seed)
-    splits = _fill(task, lambda: generator.puzzle(clues), wanted, seed)
-    which = "as few clues as possible" if clues is None else f"{clues} clues"
-    return PuzzleData.of(splits, task, augmentations, f"generated: {which}, seed {seed}")
+    check_arguments(task.generator, settings, "data")
+    splits = _fill(task, task.generator(seed, **settings), wanted, seed)
+    said = [f"{name} {value}" for name, value in settings.items() if value is not None]
+    source = ", ".join(["generated", *said, f"seed {seed}"])
+    return PuzzleData.of(splits, task, augmentations, source)
 
 
-def _fill(
-    task: Task, make: Callable[[], Puzzle], wanted: dict[str, int], seed: int
-) -> dict[str, PuzzleSet]:
+def _fill(task: Task, make: MakePuzzles, wanted: dict[str, int], seed: int) -> dict[str, PuzzleSet]:
     names = list(wanted)
     ends = np.cumsum([wanted[name] for name in names]) / sum(wanted.values())
     filled: dict[str, list[Puzzle]] = {name: [] for name in names}
     seen: set[bytes] = set()
     said = time.monotonic()
     for _ in range(_MOST_WASTE * sum(wanted.values()) // _ROUND + 1):
-        puzzles = [make() for _ in range(_ROUND)]
-        classes = task.symmetry_class(np.stack([x_input for x_input, _ in puzzles]))
+        puzzles = make(_ROUND)
+        classes = task.symmetry_class(puzzles[0])
         places = counter_rng.uniform(
             counter_rng.key(seed, torch.from_numpy(classes.view(np.int64)))
         )
-        for puzzle, place in zip(puzzles, places.numpy(), strict=True):
+        for *puzzle, place in zip(*puzzles, places.numpy(), strict=True):
             name = names[int(np.searchsorted(ends, place, side="right"))]
             if len(filled[name]) < wanted[name] and puzzle[0].tobytes() not in seen:
                 seen.add(puzzle[0].tobytes())
-                filled[name].append(puzzle)
+                filled[name].append((puzzle[0], puzzle[1]))
         if time.monotonic() - said > _SAY_EVERY_S:
             said = time.monotonic()
             have = sum(len(part) for part in filled.values())
@@ -94,6 +90,6 @@ def _fill(
             }
     counts = ", ".join(f"{name} {len(filled[name])} of {wanted[name]}" for name in names)
     raise InputError(
-        f"{task.name} does not have enough different puzzles ({counts}); ask for fewer puzzles "
-        f"or for more clues"
+        f"{task.name} does not have enough different puzzles ({counts}); ask for fewer puzzles, "
+        f"or for easier ones"
     )

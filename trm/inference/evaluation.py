@@ -21,16 +21,14 @@ class Evaluation:
 
     Attributes:
         n: puzzles
-        exact: puzzles with every cell right
-        valid: puzzles whose answer obeys the rules, whatever the label says
+        hits: for each of the task's measures, such as ``exact``, the puzzles of which it is true
         cell: sum over puzzles of the share of cells right
         first_answers: answers to the first puzzles, (steps, batch, cells) uint8
         wall_time_s: seconds, loading included
     """
 
     n: int
-    exact: list[int]
-    valid: list[int]
+    hits: dict[str, list[int]]
     cell: list[float]
     first_answers: Tensor
     wall_time_s: float = 0.0
@@ -38,7 +36,7 @@ class Evaluation:
     @property
     def shown_steps(self) -> list[int]:
         """Steps worth a row in a table: 1, 2, 4, ... and the last."""
-        last = len(self.exact)
+        last = len(self.cell)
         return sorted({2**i for i in range(last.bit_length()) if 2**i <= last} | {last})
 
 
@@ -50,20 +48,19 @@ def answers(model: RecursiveModel, batch: Batch, steps: int) -> Tensor:
 
 
 def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
-    """Sum exact, valid and cell accuracy over a batch after each step: (steps, 3) float64.
+    """Sum the task's measures, then the share of cells right: (steps, measures + 1) float64.
 
     Args:
-        task: knows what is exact and what is valid
+        task: knows what is exact, what is valid
         batch: the puzzles
         y: what ``answers`` returned for them
     """
     labelled = batch.y_true != PAD
     counts = []
     for answer in y.long():
-        exact = task.is_solution(batch.x_input, answer, batch.y_true)
-        valid = task.is_valid(batch.x_input, answer)
+        judged = task.judge(batch.x_input, answer, batch.y_true)
         cell = ((answer == batch.y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
-        counts.append(torch.stack([exact.sum(), valid.sum(), cell.sum()]))
+        counts.append(torch.stack([*(judged[name].sum() for name in task.measures), cell.sum()]))
     return torch.stack(counts).cpu().double()
 
 
@@ -82,7 +79,7 @@ def evaluate(
 
     Args:
         model: put into eval mode and onto ``device``
-        task: knows what is exact and what is valid
+        task: knows what is exact, what is valid
         puzzles: with labels
         steps: supervision steps to run; may exceed those of training
         batch_size: puzzles at once
@@ -96,7 +93,7 @@ def evaluate(
         raise InputError(f"steps={steps} and batch_size={batch_size} must be at least 1")
     model = model.to(device).eval()
     start = time.perf_counter()
-    counts = torch.zeros(steps, 3, dtype=torch.float64)
+    counts = torch.zeros(steps, len(task.measures) + 1, dtype=torch.float64)
     first_answers = torch.zeros(steps, 0, task.cells, dtype=torch.uint8)
     mine = puzzles[processes.share(len(puzzles))]
     for first in range(0, len(mine), batch_size):
@@ -105,7 +102,6 @@ def evaluate(
         first_answers = first_answers if first else y.cpu()
         counts += count_right(task, batch, y)
         on_batch(min(first + batch_size, len(mine)))
-    exact, valid, cell = processes.summed(counts).T.tolist()
-    wall_time_s = time.perf_counter() - start
-    whole = [round(k) for k in exact], [round(k) for k in valid]
-    return Evaluation(len(puzzles), *whole, cell, first_answers, wall_time_s)
+    *hits, cell = processes.summed(counts).T.tolist()
+    whole = {name: [round(k) for k in row] for name, row in zip(task.measures, hits, strict=True)}
+    return Evaluation(len(puzzles), whole, cell, first_answers, time.perf_counter() - start)

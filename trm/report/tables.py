@@ -24,38 +24,29 @@ def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
     Cells of one puzzle depend on each other, so ``cell_accuracy`` has no interval.
     """
     n = evaluation.n
-    return [
-        {
-            "step": index + 1,
-            "n": n,
-            "exact_accuracy": exact / n,
-            "exact_interval": list(wilson(exact, n)),
-            "valid_accuracy": valid / n,
-            "valid_interval": list(wilson(valid, n)),
-            "cell_accuracy": cell / n,
-        }
-        for index, (exact, valid, cell) in enumerate(
-            zip(evaluation.exact, evaluation.valid, evaluation.cell, strict=True)
-        )
-    ]
+    rows: list[dict[str, Any]] = []
+    for index, cell in enumerate(evaluation.cell):
+        row: dict[str, Any] = {"step": index + 1, "n": n}
+        for name, hits in evaluation.hits.items():
+            row[f"{name}_accuracy"] = hits[index] / n
+            row[f"{name}_interval"] = list(wilson(hits[index], n))
+        rows.append(row | {"cell_accuracy": cell / n})
+    return rows
 
 
 def result_table(evaluation: Evaluation, title: str) -> Table:
-    """Draw exact, valid and cell accuracy after 1, 2, 4, ... supervision steps."""
+    """Draw the accuracies after 1, 2, 4, ... supervision steps."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("steps", "exact %", "95 % interval", "valid %", "95 % interval", "cell %"):
+    measured = [heading for name in evaluation.hits for heading in (f"{name} %", "95 % interval")]
+    for heading in ("steps", *measured, "cell %"):
         table.add_column(heading, justify="right")
     rows = accuracies(evaluation)
     for step in evaluation.shown_steps:
         row = rows[step - 1]
-        table.add_row(
-            str(step),
-            f"{100 * row['exact_accuracy']:.1f}",
-            _percent(row["exact_interval"]),
-            f"{100 * row['valid_accuracy']:.1f}",
-            _percent(row["valid_interval"]),
-            f"{100 * row['cell_accuracy']:.1f}",
-        )
+        cells = [str(step)]
+        for name in evaluation.hits:
+            cells += [f"{100 * row[f'{name}_accuracy']:.1f}", _percent(row[f"{name}_interval"])]
+        table.add_row(*cells, f"{100 * row['cell_accuracy']:.1f}")
     return table
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,6 +12,9 @@ from rich.text import Text
 from torch import Tensor
 
 from trm.errors import InputError
+
+# Makes so many puzzles: questions and answers, (puzzles, cells) uint8 each.
+MakePuzzles = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 PAD = 0  # token of cells outside the grid; as a label: not scored
 
@@ -48,12 +51,14 @@ class Task(ABC):
         grid_shape: (rows, columns)
         vocab_size: number of tokens; token 0 is PAD
         symbols: text symbol to token; several symbols may share a token, the first one is printed
+        measures: what ``judge`` finds out about an answer, the most important first
     """
 
     name: str
     grid_shape: tuple[int, int]
     vocab_size: int
     symbols: Mapping[str, int]
+    measures: tuple[str, ...] = ("exact", "valid")
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments this task was made with, and its class as ``_target_``.
@@ -103,6 +108,19 @@ class Task(ABC):
     def is_solution(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> Tensor:
         """Mark, as (batch,) bool, the answers that equal the label in every labelled cell."""
         return ((y == y_true) | (y_true == PAD)).all(dim=1)
+
+    def judge(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> dict[str, Tensor]:
+        """Say what is true of each answer: (batch,) bool for each of ``measures``."""
+        exact, valid = self.is_solution(x_input, y, y_true), self.is_valid(x_input, y)
+        return {"exact": exact, "valid": valid}
+
+    def generator(self, seed: int) -> MakePuzzles:
+        """Return a function that makes new puzzles; more arguments are settings of ``data``.
+
+        Raises:
+            InputError: the task has no generator, or a setting that cannot be
+        """
+        raise InputError(f"task {self.name!r} has no generator; read its puzzles from files")
 
     @abstractmethod
     def symmetries(self, keys: Tensor) -> Symmetry:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trm.counter_rng import draws, mix
 from trm.errors import InputError
-from trm.tasks.base import Symmetry, Task
+from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 BLANK = 1  # token of an empty cell; digit d is token d + 1
 _DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
@@ -135,6 +135,23 @@ class Sudoku(Task):
         for cell in np.flatnonzero(grid <= BLANK).tolist() if y is not None else ():
             return f"{self.cell_name(cell)} is empty in the answer"
         return None
+
+    def generator(self, seed: int, clues: int | None = None) -> MakePuzzles:
+        """Return a function that makes puzzles with one solution each.
+
+        Args:
+            seed: the puzzles are a function of it and the settings
+            clues: per puzzle; None for as few as each grid allows
+        """
+        from trm.tasks.sudoku_generator import SudokuGenerator  # which needs this class
+
+        generator = SudokuGenerator(self, seed)
+
+        def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
+            x_input, y_true = zip(*(generator.puzzle(clues) for _ in range(wanted)), strict=True)
+            return np.stack(x_input), np.stack(y_true)
+
+        return make
 
     def render(
         self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None

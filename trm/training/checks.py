@@ -4,7 +4,8 @@ from typing import Any
 
 from trm.build import check_types
 from trm.errors import InputError
-from trm.training.module import VALIDATED
+from trm.tasks.base import Task
+from trm.training.module import validated
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("task", "data", "model", "optimizer", "recursion", "train", "trainer"), dict),
@@ -42,11 +43,21 @@ def check_config(config: dict[str, Any]) -> None:
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed={config['seed']} must lie between 0 and 2^32 - 1")
     _check_saving(config["checkpoint"])
-    watching = {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
-    for name, watcher in watching.items():
-        monitor = watcher.get("monitor", VALIDATED[0])
-        if monitor not in VALIDATED:
-            raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(VALIDATED)}")
+
+
+def check_monitors(config: dict[str, Any], task: Task) -> None:
+    """Refuse to watch a metric that the task does not have.
+
+    Raises:
+        InputError: naming the metric and those there are
+    """
+    known = validated(task)
+    for name, watcher in (
+        {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
+    ).items():
+        monitor = watcher.get("monitor", known[0])
+        if monitor not in known:
+            raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(known)}")
 
 
 def _check_saving(config: dict[str, Any]) -> None:

@@ -25,7 +25,10 @@ from trm.training.tally import Measured, Tally, first_bad_step
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
 
-VALIDATED = ("val/exact_accuracy", "val/valid_accuracy", "val/cell_accuracy")
+
+def validated(task: Task) -> list[str]:
+    """Return the names of the metrics that validation logs."""
+    return [f"val/{name}_accuracy" for name in (*task.measures, "cell")]
 
 
 class DeepSupervision(LightningModule):
@@ -207,12 +210,12 @@ class DeepSupervision(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracies over all processes, each puzzle counted once."""
-        right = torch.zeros(3) if self._right is None else self._right.float()
+        names = validated(self.task)
+        right = torch.zeros(len(names)) if self._right is None else self._right.float()
         sums = torch.cat([right, torch.tensor([float(self._seen)])]).to(self.device)
-        exact, valid, cell, seen = self.trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+        *counts, seen = processes.summed(sums).tolist()
         self._right, self._seen = None, 0
-        shares = [count / seen for count in (exact, valid, cell)]
-        self._log(dict(zip(VALIDATED, shares, strict=True)))
+        self._log({name: count / seen for name, count in zip(names, counts, strict=True)})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the network does not hold; plain tensors only.

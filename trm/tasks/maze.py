@@ -1,0 +1,221 @@
+"""Mazes: the shortest way from S to G on a square grid."""
+
+from itertools import count
+
+import numpy as np
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from trm import counter_rng
+from trm.errors import InputError
+from trm.tasks.base import MakePuzzles, Symmetry, Task
+
+WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
+_TRIED_AT_ONCE = 4096  # random mazes, of which few have a path that is long enough
+_MOST_TRIES = 500  # times that many without success before giving up
+_LOOKS = {WALL: "██", SPACE: "  ", START: "S ", GOAL: "G ", PATH: "· "}
+
+
+class Maze(Task):
+    """Mark a shortest path from ``S`` to ``G`` over open cells.
+
+    Text is row-major: ``#`` wall, space open, ``S``, ``G``, ``o`` path. The vocabulary is the
+    released one, in this order from 1, with PAD 0. There is no outer wall.
+
+    A maze has many shortest paths (every published one does), and the label is one of them: the
+    one that a first-in-first-out breadth-first search from ``S`` finds with neighbours in the order
+    down, left, right, up. So ``exact`` asks for that very path, ``valid`` for any unbroken one
+    without stray marks, and ``optimal`` for one that is valid and as short as the shortest.
+
+    Args:
+        side: rows and columns
+
+    Raises:
+        InputError: a side below 2 or above 1,000
+    """
+
+    measures = ("exact", "valid", "optimal")
+
+    def __init__(self, side: int = 30) -> None:
+        if not 2 <= side <= 1000:
+            raise InputError(f"task.side={side} must lie between 2 and 1000")
+        self.side = side
+        self.name = f"maze_{side}x{side}"
+        self.grid_shape = (side, side)
+        self.vocab_size = 6
+        self.symbols = {"#": WALL, " ": SPACE, "S": START, "G": GOAL, "o": PATH}
+        cells = np.arange(side * side).reshape(side, side)
+        turned = [np.rot90(grid, k) for grid in (cells, cells.T) for k in range(4)]
+        self._squares = torch.from_numpy(np.stack(turned).reshape(8, -1))  # first is the identity
+
+    def symmetries(self, keys: Tensor) -> Symmetry:
+        """Rotate and reflect; a turned label is a shortest path, but maybe not the labelled one."""
+        which = torch.where(keys == 0, 0, counter_rng.below(keys, 8))
+        tokens = torch.arange(self.vocab_size, device=keys.device).expand(len(keys), -1)
+        return Symmetry(self._squares.to(keys.device)[which], tokens)
+
+    def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
+        """Hash the eight forms of a maze and take the least: equal only for equivalent mazes."""
+        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
+        place = counter_rng.mix(torch.arange(self.cells))
+        forms = [counter_rng.mix(place ^ grids[:, form]).sum(1) for form in self._squares]
+        return torch.stack(forms).min(0).values.numpy().view(np.uint64)
+
+    def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
+        """Mark answers that keep the maze and mark one path, unbroken and without branches."""
+        kept = ((y == x_input) | ((x_input == SPACE) & (y == PATH))).all(1)
+        has_ends = ((x_input == START).sum(1) == 1) & ((x_input == GOAL).sum(1) == 1)
+        marked = self._grid((y == START) | (y == GOAL) | (y == PATH))
+        neighbours = sum(side.int() for side in _neighbours(marked))
+        expected = torch.where(self._grid(y == PATH), 2, 1)
+        unbranched = (~marked | (neighbours == expected)).flatten(1).all(1)
+        reached = distances(marked, self._grid(y == START)) >= 0
+        return kept & has_ends & unbranched & (reached == marked).flatten(1).all(1)
+
+    def judge(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> dict[str, Tensor]:
+        """Add ``optimal``: valid, and as short as the shortest."""
+        judged = super().judge(x_input, y, y_true)
+        length = (y == PATH).sum(1) + 2
+        return judged | {"optimal": judged["valid"] & (length == self.path_cells(x_input))}
+
+    def path_cells(self, x_input: Tensor) -> Tensor:
+        """Count the cells of a shortest path, both ends included: (batch,) int64; 0 if none."""
+        far = distances(self._grid(x_input != WALL), self._grid(x_input == START))
+        return (torch.where(x_input == GOAL, far.flatten(1) + 1, 0)).amax(1).long()
+
+    def shortest_path(self, x_input: Tensor) -> Tensor:
+        """Return the label of (batch, cells) mazes that have a path, as int64 tokens.
+
+        Breadth-first search with a queue reaches the cells of each distance in the order of their
+        first paths, direction by direction; so its path is the first of all shortest ones, and a
+        walk from S that takes the first direction closer to G finds it.
+        """
+        far = distances(self._grid(x_input != WALL), self._grid(x_input == GOAL))
+        padded = torch.nn.functional.pad(far, (1, 1, 1, 1), value=-1).flatten(1)
+        width = self.side + 2
+        inner = torch.arange(width * width).view(width, width)[1:-1, 1:-1].flatten()
+        here = inner.to(x_input.device)[(x_input == START).int().argmax(1)]
+        steps = torch.tensor([width, -1, 1, -width], device=x_input.device)  # down left right up
+        walked = torch.zeros_like(padded, dtype=torch.bool)
+        left = padded.gather(1, here[:, None])
+        for _ in range(int(left.max()) - 1):
+            around = here[:, None] + steps
+            closer = padded.gather(1, around) == left - 1
+            there = around.gather(1, closer.int().argmax(1, keepdim=True))
+            arrived = left <= 1
+            here = torch.where(arrived[:, 0], here, there[:, 0])
+            left = torch.where(arrived, left, left - 1)
+            walked.scatter_(1, here[:, None], True)
+        on_path = walked[:, inner.to(x_input.device)] & (x_input == SPACE)
+        return torch.where(on_path, PATH, x_input.long())
+
+    def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
+        """Say which rule is broken first."""
+        maze = torch.from_numpy(np.ascontiguousarray(x_input)).long()[None]
+        for token, symbol in ((START, "S"), (GOAL, "G")):
+            if (found := int((maze == token).sum())) != 1:
+                return f"the maze has {found} cells {symbol} instead of one"
+        if y is None:
+            if (marked := np.flatnonzero((x_input == PATH) | (x_input == 0))).size:
+                return f"{self.cell_name(int(marked[0]))} of the maze is neither wall nor open"
+            return None if self.path_cells(maze) else "there is no path from S to G"
+        for cell in np.flatnonzero(x_input != y).tolist():
+            if x_input[cell] != SPACE or y[cell] != PATH:
+                was, now = self.decode(x_input[[cell]]), self.decode(y[[cell]])
+                return f"{self.cell_name(cell)} is {was!r} in the maze but {now!r} in the answer"
+        answer = torch.from_numpy(np.ascontiguousarray(y)).long()[None]
+        valid = bool(self.is_valid(maze, answer))
+        return None if valid else "the marks are not one unbroken path from S to G without strays"
+
+    def generator(self, seed: int, min_path: int = 18, walls: float = 0.35) -> MakePuzzles:
+        """Return a function that makes any number of random mazes, labelled as the published ones.
+
+        Args:
+            seed: the mazes are a function of it and the settings
+            min_path: fewest cells of a shortest path, both ends included
+            walls: share of wall cells
+        """
+        if not 2 <= min_path <= self.cells or not 0 <= walls < 1:
+            raise InputError(
+                f"data.min_path={min_path} must lie between 2 and {self.cells}, "
+                f"data.walls={walls} in [0, 1)"
+            )
+        tries = count()
+
+        def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
+            found: list[Tensor] = []
+            for _ in range(_MOST_TRIES):
+                found.append(self._random(counter_rng.key(seed, next(tries)), min_path, walls))
+                if sum(map(len, found)) >= wanted:
+                    mazes = torch.cat(found)[:wanted]
+                    labels = self.shortest_path(mazes)
+                    return mazes.numpy().astype(np.uint8), labels.numpy().astype(np.uint8)
+            raise InputError(
+                f"hardly any random {self.name} has a path of {min_path} cells at "
+                f"data.walls={walls}; lower data.min_path"
+            )
+
+        return make
+
+    def render(
+        self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
+    ) -> Text:
+        """Draw the maze; ``!`` marks cells of an answer that are no longer what the maze has."""
+        grid, text = x_input if y is None else y, Text()
+        for cell, token in enumerate(grid.tolist()):
+            if cell and cell % self.side == 0:
+                text.append("\n")
+            changed = token != x_input[cell] and (token, x_input[cell]) != (PATH, SPACE)
+            if changed:
+                text.append("!" + (self.decode(grid[[cell]]).strip() or "."), "bold red")
+            else:
+                text.append(_LOOKS.get(token, "? "), "bold green" if token == PATH else "")
+        return text
+
+    def _random(self, key: Tensor, min_path: int, walls: float) -> Tensor:
+        """Make some random mazes and keep those whose path is long enough: (some, cells) int64."""
+        keys = counter_rng.key(key, torch.arange(_TRIED_AT_ONCE)[:, None], torch.arange(self.cells))
+        is_open = counter_rng.uniform(keys) >= walls
+        draw = counter_rng.mix(keys) & (2**62 - 1)
+        start = torch.where(is_open, draw, -1).argmax(1)
+        far = distances(self._grid(is_open), self._grid(_one_hot(start, self.cells))).flatten(1)
+        goal = torch.where(far >= min_path - 1, counter_rng.mix(draw) & (2**62 - 1), -1).max(1)
+        mazes = torch.where(is_open, SPACE, WALL)
+        mazes.scatter_(1, goal.indices[:, None], GOAL).scatter_(1, start[:, None], START)
+        return mazes[goal.values >= 0]
+
+    def _grid(self, cells: Tensor) -> Tensor:
+        return cells.unflatten(1, self.grid_shape)
+
+
+def distances(is_open: Tensor, start: Tensor) -> Tensor:
+    """Count steps over open cells from the start: (batch, rows, cols) int32; -1 if out of reach.
+
+    Args:
+        is_open: (batch, rows, cols) bool
+        start: (batch, rows, cols) bool
+    """
+    far = torch.where(start, 0, -1).int()
+    front = start
+    for step in count(1):
+        reached = torch.zeros_like(front)
+        for side in _neighbours(front):
+            reached |= side
+        front = reached & is_open & (far < 0)
+        if not front.any():
+            break
+        far = torch.where(front, step, far)
+    return far
+
+
+def _neighbours(marked: Tensor) -> list[Tensor]:
+    """Return (batch, rows, cols) bool moved one cell down, up, right and left."""
+    moved = [torch.zeros_like(marked) for _ in range(4)]
+    moved[0][:, 1:], moved[1][:, :-1] = marked[:, :-1], marked[:, 1:]
+    moved[2][:, :, 1:], moved[3][:, :, :-1] = marked[:, :, :-1], marked[:, :, 1:]
+    return moved
+
+
+def _one_hot(index: Tensor, size: int) -> Tensor:
+    return torch.arange(size) == index[:, None]
