@@ -17,6 +17,7 @@ _PUBLIC = {
     "trajectory": "trm.models.recursion",
     "Task": "trm.tasks.base",
     "Sudoku": "trm.tasks.sudoku",
+    "Arc": "trm.tasks.arc",
     "Maze": "trm.tasks.maze",
     "HierarchicalReasoningModel": "trm.models.hrm",
     "DirectPrediction": "trm.models.direct",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from trm.models.hrm import HierarchicalReasoningModel
     from trm.models.recursion import State, Step, trajectory
     from trm.models.trm import TinyRecursiveModel
+    from trm.tasks.arc import Arc
     from trm.tasks.base import Task
     from trm.tasks.maze import Maze
     from trm.tasks.sudoku import Sudoku

@@ -28,7 +28,7 @@ from trm.report.results import FORMAT, birth_certificate, read_result, write_jso
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
-from trm.training.checks import check_config, check_monitors
+from trm.training.checks import check_config, check_identifiers, check_monitors
 from trm.training.ema import EMA
 from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision, MakeOptimizer
@@ -58,6 +58,10 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     resumed = continuing.find(config["ckpt_path"], config["run_dir"])
     task = build(config["task"], Task, "task")
     check_monitors(config, task)
+    data = None
+    if config["model"].get("identifiers", 1) is None:  # as many as the data has
+        data = load_data(config["data"], task)
+        config["model"]["identifiers"] = data.identifiers
     model = native.build_model(config["model"], task)
     if config["init_from"] is not None and resumed is None:
         # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.
@@ -66,7 +70,9 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     batch_sizes, settings = _split(config["train"])
     optimizer = _optimizer(config["optimizer"])
     module = DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
-    data = load_data(config["data"], task)  # what takes long comes after what may be refused
+    # What takes long comes after what may be refused.
+    data = data or load_data(config["data"], task)
+    check_identifiers(model, data)
     if resumed is not None:
         continuing.check_continues(resumed, config, data.manifest["sha256"])
     datamodule = PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
@@ -74,7 +80,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     folder = resumed and continuing.home(resumed, config["run_dir"])
     folder = folder or run_folder(config, task.name)
     metadata = native.metadata(config, data.manifest, overrides)
-    text = OmegaConf.to_yaml(cfg, resolve=True)
+    text = OmegaConf.to_yaml(OmegaConf.create(config))
     card = RunCard(text, metadata, folder, resumed.wall_time_s if resumed else 0.0)
     files = _checkpoint_callbacks(config, folder)
     trainer = _trainer(cfg, config, folder, [card, *files])

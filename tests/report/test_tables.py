@@ -23,11 +23,11 @@ def test_wilson_intervals_are_the_published_ones(hits, n, interval):
 
 def test_rows_of_a_result():
     evaluation = Evaluation(
-        4, exact=[1, 2, 4], valid=[1, 3, 4], cell=[2.0, 3.0, 4.0], first_answers=NONE
+        4, {"exact": [1, 2, 4], "valid": [1, 3, 4]}, cell=[2.0, 3.0, 4.0], first_answers=NONE
     )
     rows = accuracies(evaluation)
     assert [row["exact_accuracy"] for row in rows] == [0.25, 0.5, 1.0]
     assert [row["valid_accuracy"] for row in rows] == [0.25, 0.75, 1.0]
     assert [row["cell_accuracy"] for row in rows] == [0.5, 0.75, 1.0]
     assert evaluation.shown_steps == [1, 2, 3]
-    assert Evaluation(1, [0] * 16, [0] * 16, [0] * 16, NONE).shown_steps == [1, 2, 4, 8, 16]
+    assert Evaluation(1, {"exact": [0] * 16}, [0] * 16, NONE).shown_steps == [1, 2, 4, 8, 16]

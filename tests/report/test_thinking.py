@@ -14,7 +14,9 @@ def drawn(answers):
     task = Sudoku(2, 2)
     y_true = np.stack([task.encode("1234341221434321"), task.encode("2134341212434321")])
     puzzles = PuzzleSet.of(np.ones_like(y_true), y_true)
-    evaluation = Evaluation(2, {"exact": [0]}, [0.0], torch.tensor(answers(y_true), dtype=torch.uint8))
+    evaluation = Evaluation(
+        2, {"exact": [0]}, [0.0], torch.tensor(answers(y_true), dtype=torch.uint8)
+    )
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(thinking(task, puzzles, evaluation))
     return console.export_text()

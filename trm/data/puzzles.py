@@ -1,17 +1,42 @@
 """Puzzles in memory: arrays, splits, and the manifest that says what they are."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trm import counter_rng
 from trm.errors import InputError
 from trm.tasks.base import Task
+
+# From numbers, (batch,) int64, to questions and answers, (batch, cells) uint8, and identifiers,
+# (batch,) int64, all on one device.
+Rows = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+class Puzzles(Protocol):
+    """Puzzles of one split, whether they lie in memory or are made when they are wanted."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice | np.ndarray) -> "Puzzles":
+        """Select puzzles."""
+
+    def on(self, device: torch.device | str) -> Rows:
+        """Return a function from numbers to puzzles on a device."""
+
+    @property
+    def x_input(self) -> np.ndarray:
+        """All questions, (puzzles, cells) uint8 tokens."""
+
+    @property
+    def y_true(self) -> np.ndarray:
+        """All answers, (puzzles, cells) uint8 tokens; PAD cells are not scored."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,14 @@ class PuzzleSet:
         rating = None if self.rating is None else self.rating[index]
         return PuzzleSet(self.x_input[index], self.y_true[index], self.puzzle_id[index], rating)
 
+    def on(self, device: torch.device | str) -> Rows:
+        """Return a function from numbers to puzzles on a device."""
+        x_input, y_true, puzzle_id = (
+            torch.from_numpy(array).to(device)
+            for array in (self.x_input, self.y_true, self.puzzle_id)
+        )
+        return lambda index: (x_input[index], y_true[index], puzzle_id[index])
+
     def checksum(self) -> str:
         """SHA-256 of the arrays."""
         digest = hashlib.sha256()
@@ -61,11 +94,15 @@ class PuzzleData:
         augmentations: size of the fixed set of symmetric copies per training puzzle, the puzzle
             itself aside; 0 for none, None for a new copy at every draw
         manifest: source, counts, symmetry classes, overlaps and checksum; plain types only
+        identifiers: rows that a model's table needs; 1 where all puzzles share one
+        votes: what an evaluation by voting asks, where there is one (ARC)
     """
 
-    splits: Mapping[str, PuzzleSet]
+    splits: Mapping[str, Puzzles]
     augmentations: int | None
     manifest: dict[str, Any]
+    identifiers: int = 1
+    votes: Any = None
 
     @classmethod
     def of(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trm import counter_rng
-from trm.data.puzzles import PuzzleSet
+from trm.data.puzzles import Puzzles
 from trm.tasks.base import Task
 
 
@@ -25,10 +25,10 @@ class Batch:
     puzzle_id: Tensor
 
     @classmethod
-    def of(cls, puzzles: PuzzleSet, device: torch.device | str = "cpu") -> "Batch":
+    def of(cls, puzzles: Puzzles, device: torch.device | str = "cpu") -> "Batch":
         """Load a set of puzzles as one batch."""
-        arrays = (puzzles.x_input, puzzles.y_true, puzzles.puzzle_id)
-        return cls(*(torch.from_numpy(array).to(device).long() for array in arrays))
+        rows = puzzles.on(device)(torch.arange(len(puzzles), device=device))
+        return cls(*(tensor.long() for tensor in rows))
 
     def __len__(self) -> int:
         return len(self.x_input)
@@ -54,7 +54,7 @@ class Sampler:
 
     def __init__(
         self,
-        puzzles: PuzzleSet,
+        puzzles: Puzzles,
         task: Task,
         batch_size: int,
         seed: int,
@@ -64,22 +64,19 @@ class Sampler:
         self.task, self.batch_size, self.seed = task, batch_size, seed
         self.augmentations = augmentations
         self.device = torch.device(device)
-        arrays = (puzzles.x_input, puzzles.y_true, puzzles.puzzle_id)
-        self._x_input, self._y_true, self._puzzle_id = (
-            torch.from_numpy(array).to(device) for array in arrays
-        )
+        self._rows, self._count = puzzles.on(self.device), len(puzzles)
 
     def batch(self, k: int, rank: int = 0, world_size: int = 1) -> Batch:
         """Return batch ``k``, or the ``rank``-th of its ``world_size`` equal slices."""
         share = self.batch_size // world_size
         slots = torch.arange(rank * share, (rank + 1) * share, device=self.device)
         keys = counter_rng.key(self.seed, k, slots)
-        puzzle = counter_rng.below(keys, len(self._x_input))
-        x_input, y_true = self._x_input[puzzle], self._y_true[puzzle]
+        puzzle = counter_rng.below(keys, self._count)
+        x_input, y_true, puzzle_id = self._rows(puzzle)
         if self.augmentations != 0:
             symmetry = self.task.symmetries(self._copy_keys(keys, puzzle))
             x_input, y_true = symmetry(x_input), symmetry(y_true)
-        return Batch(x_input.long(), y_true.long(), self._puzzle_id[puzzle])
+        return Batch(x_input.long(), y_true.long(), puzzle_id)
 
     def _copy_keys(self, keys: Tensor, puzzle: Tensor) -> Tensor:
         keys = counter_rng.mix(keys)

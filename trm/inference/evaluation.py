@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trm import processes
-from trm.data.puzzles import PuzzleSet
+from trm.data.puzzles import Puzzles
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.models.recursion import RecursiveModel, trajectory
@@ -67,7 +67,7 @@ def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
 def evaluate(
     model: RecursiveModel,
     task: Task,
-    puzzles: PuzzleSet,
+    puzzles: Puzzles,
     steps: int,
     batch_size: int = 256,
     device: torch.device | str = "cpu",

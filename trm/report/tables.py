@@ -1,5 +1,6 @@
 """Results as numbers with intervals, and as a table for the terminal."""
 
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
@@ -47,6 +48,25 @@ def result_table(evaluation: Evaluation, title: str) -> Table:
         for name in evaluation.hits:
             cells += [f"{100 * row[f'{name}_accuracy']:.1f}", _percent(row[f"{name}_interval"])]
         table.add_row(*cells, f"{100 * row['cell_accuracy']:.1f}")
+    return table
+
+
+def pass_rows(pass_at: Mapping[int, float], tasks: int) -> list[dict[str, Any]]:
+    """Return one plain row per K: ARC's mean over tasks of the share of test inputs solved."""
+    return [
+        {"k": k, "n": tasks, "accuracy": share, "interval": list(wilson(share * tasks, tasks))}
+        for k, share in pass_at.items()
+    ]
+
+
+def pass_table(rows: list[dict[str, Any]], title: str) -> Table:
+    """Draw pass@K."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("answers", "solved %", "95 % interval", "tasks"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = (f"{100 * row['accuracy']:.1f}", _percent(row["interval"]), str(row["n"]))
+        table.add_row(f"pass@{row['k']}", *cells)
     return table
 
 

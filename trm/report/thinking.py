@@ -5,14 +5,14 @@ from rich.columns import Columns
 from rich.console import Group
 from rich.text import Text
 
-from trm.data.puzzles import PuzzleSet
+from trm.data.puzzles import Puzzles
 from trm.inference.evaluation import Evaluation
 from trm.tasks.base import PAD, Task
 
 _MOST_PICTURES = 8  # a longer trajectory is shown at steps 1, 2, 4, ...
 
 
-def thinking(task: Task, puzzles: PuzzleSet, evaluation: Evaluation) -> Group:
+def thinking(task: Task, puzzles: Puzzles, evaluation: Evaluation) -> Group:
     """Draw the puzzle that took the model longest to solve, step by step.
 
     Looks at the first batch of an evaluation. If none is solved, draws the one that comes closest.

@@ -3,7 +3,9 @@
 from typing import Any
 
 from trm.build import check_types
+from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
+from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 from trm.training.module import validated
 
@@ -58,6 +60,25 @@ def check_monitors(config: dict[str, Any], task: Task) -> None:
         monitor = watcher.get("monitor", known[0])
         if monitor not in known:
             raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(known)}")
+
+
+def check_identifiers(model: RecursiveModel, data: PuzzleData) -> None:
+    """Refuse a table with fewer rows than the data has identifiers.
+
+    Raises:
+        InputError: saying how many it needs
+    """
+    table = model.identifiers
+    if table is not None and len(table.weights) < data.identifiers:
+        raise InputError(
+            f"model.identifiers={len(table.weights)} is too few for this data, which has "
+            f"{data.identifiers}; model.identifiers=null takes as many as there are"
+        )
+    if table is None and data.identifiers > 1:
+        raise InputError(
+            "this data tells its tasks apart by identifiers; give the model positions for them "
+            "with model.prefix_len and model.identifiers=null"
+        )
 
 
 def _check_saving(config: dict[str, Any]) -> None:

@@ -1,0 +1,164 @@
+"""ARC-AGI: grids of colours on a canvas of 30 by 30, and their augmentations."""
+
+import numpy as np
+import torch
+from rich.text import Text
+from torch import Tensor
+
+from trm.counter_rng import mix
+from trm.errors import InputError
+from trm.tasks.base import PAD, Symmetry, Task
+
+END = 1  # token of the row under a grid and the column right of it, where they fit
+FIRST_COLOUR = 2  # token of colour 0, black
+SIDE = 30
+COLOURS = 10
+
+# The dihedral group in the released order: identity, rot90 by 1, 2, 3, flip left-right, flip
+# up-down, transpose, flip left-right of rot90. Output cell (i, j) shows the original cell that has
+# row (j if SWAP else i) and column (i if SWAP else j), counted from the other end if flipped.
+DIHEDRAL = 8
+SWAP = torch.tensor([0, 1, 0, 1, 0, 0, 1, 1], dtype=torch.bool)
+FLIP_ROWS = torch.tensor([0, 0, 1, 1, 0, 1, 0, 1], dtype=torch.bool)
+FLIP_COLUMNS = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1], dtype=torch.bool)
+_UNDOING = (0, 3, 2, 1, 4, 5, 6, 7)
+
+_STYLES = (
+    *("white on black", "on blue", "on red", "on green", "on yellow"),
+    *("on bright_black", "on magenta", "on dark_orange", "on cyan", "on dark_red"),
+)
+
+
+class Arc(Task):
+    """Find the rule behind a few pairs of grids, given by a puzzle identifier, and apply it.
+
+    A canvas of 30 x 30 tokens holds the grid with its top left corner at row 1, column 1 (or moved,
+    in training). Tokens as released: PAD 0, end 1, colours 2 ... 11. As text, ``.`` is PAD, ``|``
+    an end marker, ``0`` ... ``9`` a colour.
+
+    Only the identifier tells the network which rule to apply, so a puzzle is meaningless without
+    its row, and augmented tasks have rows of their own. Hence ``symmetries`` knows the identity
+    only: see ``trm.data.arc``. There are no rules by which an answer could be checked without its
+    label; ``exact`` is the only measure.
+    """
+
+    measures = ("exact",)
+
+    def __init__(self) -> None:
+        self.name = "arc"
+        self.grid_shape = (SIDE, SIDE)
+        self.vocab_size = FIRST_COLOUR + COLOURS
+        digits = {str(colour): FIRST_COLOUR + colour for colour in range(COLOURS)}
+        self.symbols = {".": PAD, "|": END, **digits}
+
+    def judge(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> dict[str, Tensor]:
+        """Compare with the label; an answer without one is never right."""
+        labelled = (y_true != PAD).any(1)
+        return {"exact": self.is_solution(x_input, y, y_true) & labelled}
+
+    def symmetries(self, keys: Tensor) -> Symmetry:
+        """Return the identity: an augmented puzzle would need another identifier."""
+        cells = torch.arange(self.cells, device=keys.device).expand(len(keys), -1)
+        tokens = torch.arange(self.vocab_size, device=keys.device).expand(len(keys), -1)
+        return Symmetry(cells, tokens)
+
+    def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
+        """Hash the canvas as it is."""
+        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
+        return mix(mix(torch.arange(self.cells)) ^ mix(grids)).sum(1).numpy().view(np.uint64)
+
+    def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
+        """Mark answers that begin with a colour, and so hold some grid."""
+        return y[:, 0] >= FIRST_COLOUR
+
+    def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
+        """Say if there is no grid."""
+        grid = x_input if y is None else y
+        return None if grid[0] >= FIRST_COLOUR else "there is no grid in the top left corner"
+
+    def render(
+        self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
+    ) -> Text:
+        """Draw the grid in colours; ``!`` marks cells that differ from the label."""
+        tokens = (x_input if y is None else y).reshape(SIDE, SIDE)
+        true = tokens if y_true is None else y_true.reshape(SIDE, SIDE)
+        rows, columns = (crop(tokens.ravel()) if y_true is None else crop(y_true)).shape
+        text = Text()
+        for i in range(rows):
+            for j in range(columns):
+                token, wrong = int(tokens[i, j]), tokens[i, j] != true[i, j]
+                colour = token - FIRST_COLOUR
+                style = _STYLES[colour] if colour >= 0 else "dim"
+                text.append(str(colour) if colour >= 0 else ".", style)
+                text.append("!" if wrong else " ", "bold red" if wrong else style)
+            text.append("\n")
+        text.rstrip()
+        return text
+
+
+def to_canvas(grid: np.ndarray) -> np.ndarray:
+    """Put a (rows, columns) grid of colours into the corner of a canvas: (900,) uint8 tokens."""
+    if not (grid.ndim == 2 and min(grid.shape) >= 1 and max(grid.shape) <= SIDE):
+        raise InputError(f"a grid of shape {grid.shape} does not fit a canvas of {SIDE} x {SIDE}")
+    canvas = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    rows, columns = grid.shape
+    canvas[:rows, :columns] = grid + FIRST_COLOUR
+    canvas[rows : rows + 1, :columns] = END
+    canvas[:rows, columns : columns + 1] = END
+    return canvas.ravel()
+
+
+def crop(tokens: np.ndarray) -> np.ndarray:
+    """Return the largest rectangle of colours in the top left corner, as (rows, columns) uint8.
+
+    Of equally large ones the first by height, as released; empty where the corner has no colour.
+    """
+    grid = tokens.reshape(SIDE, SIDE)
+    coloured = (grid >= FIRST_COLOUR) & (grid < FIRST_COLOUR + COLOURS)
+    # Columns that are coloured from the left in each row, at most as many as in the rows above.
+    widths = np.minimum.accumulate(np.logical_and.accumulate(coloured, axis=1).sum(1))
+    rows = int((widths * np.arange(1, SIDE + 1)).argmax()) + 1
+    columns = int(widths[rows - 1])
+    return grid[: rows if columns else 0, :columns] - np.uint8(FIRST_COLOUR)
+
+
+def turned(grid: np.ndarray, which: int) -> np.ndarray:
+    """Apply an element of the dihedral group, numbered as released, to (rows, columns)."""
+    image = grid.T if SWAP[which] else grid
+    # Rows of the original lie along the columns of the image where the two are swapped.
+    flip_first, flip_second = bool(FLIP_ROWS[which]), bool(FLIP_COLUMNS[which])
+    if SWAP[which]:
+        flip_first, flip_second = flip_second, flip_first
+    return image[:: -1 if flip_first else 1, :: -1 if flip_second else 1]
+
+
+def augmented(grid: np.ndarray, which: int, colours: np.ndarray) -> np.ndarray:
+    """Permute colours, then turn: colour ``c`` becomes ``colours[c]``."""
+    return turned(colours.astype(np.uint8)[grid], which)
+
+
+def undone(grid: np.ndarray, which: int, colours: np.ndarray) -> np.ndarray:
+    """Undo ``augmented``."""
+    return np.argsort(colours).astype(np.uint8)[turned(grid, _UNDOING[which])]
+
+
+def augmented_name(name: str, which: int, colours: np.ndarray) -> str:
+    """Name an augmented task as released: ``task|||tK|||permutation``; the task itself is bare."""
+    digits = "".join(str(int(colour)) for colour in colours)
+    plain = which == 0 and digits == "0123456789"
+    return name if plain else f"{name}|||t{which}|||{digits}"
+
+
+def parsed_name(name: str) -> tuple[str, int, np.ndarray]:
+    """Split what ``augmented_name`` returned.
+
+    Raises:
+        InputError: no such name
+    """
+    task, *parts = name.split("|||")
+    if not parts:
+        return task, 0, np.arange(COLOURS)
+    turn, digits = parts if len(parts) == 2 else ("", "")
+    if turn not in [f"t{k}" for k in range(DIHEDRAL)] or sorted(digits) != list("0123456789"):
+        raise InputError(f"{name!r} is no augmented task; such names are task|||tK|||permutation")
+    return task, int(turn[1:]), np.array([int(digit) for digit in digits])
