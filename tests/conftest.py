@@ -74,7 +74,7 @@ def compose(name: str, *overrides: str) -> DictConfig:
 def tiny_model(**changes) -> TinyRecursiveModel:
     torch.manual_seed(0)
     settings = {"dim": 16, "heads": 2, "hidden_multiple": 8, "n": 2, "T": 3} | changes
-    return TinyRecursiveModel(6, 16, **settings)
+    return TinyRecursiveModel(**{"vocab_size": 6, "seq_len": 16} | settings)
 
 
 def same(a, b) -> bool:
