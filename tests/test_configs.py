@@ -13,11 +13,13 @@ from trm.tasks import Task
 from trm.training.module import DeepSupervision
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-ABLATIONS = [name for name in EXPERIMENTS if not name.startswith("sudoku_")]
+ABLATIONS = [name for name in EXPERIMENTS if not name.startswith(("sudoku_", "maze_", "arc"))]
 
 
 def built(*overrides):
     config = OmegaConf.to_container(compose("train", *overrides), resolve=True)
+    if config["model"].get("identifiers", 1) is None:
+        config["model"]["identifiers"] = 876_403  # as many as the data has
     with torch.device("meta"):
         return config, build_model(config["model"], build(config["task"], Task, "task"))
 
@@ -25,16 +27,36 @@ def built(*overrides):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
     base = "[sudoku_extreme_mlp,{}]" if experiment in ABLATIONS else "{}"
-    cfg = compose("train", f"experiment={base.format(experiment)}")
-    config = OmegaConf.to_container(cfg, resolve=True)
+    experiment = f"experiment={base.format(experiment)}"
+    cfg = compose("train", experiment)
+    config, model = built(experiment)
     task = build(config["task"], Task, "task")
     settings = config["train"]
     del settings["batch_size"], settings["eval_batch_size"]
     optimizer = instantiate(cfg.optimizer, _convert_="all")
-    with torch.device("meta"):
-        model = build_model(config["model"], task)
-        module = DeepSupervision(model, task, optimizer, **settings)
+    module = DeepSupervision(model, task, optimizer, **settings)
     assert module.make_optimizer(torch.nn.Linear(1, 1).parameters()).param_groups[0]["lr"] > 0
+
+
+@pytest.mark.parametrize("experiment", ["maze_hard", "arc1", "arc2"])
+def test_the_paper_s_settings_of_mazes_and_arc(experiment):
+    config, model = built(f"experiment={experiment}")
+    assert (model.n, model.T) == (4, 3)
+    assert config["train"]["N_sup"] == 16
+    assert config["train"]["batch_size"] == 768
+    assert config["ema"] == {"decay": 0.999}
+    # The vocabularies differ from Sudoku's 11 tokens by rows of the embedding and the answer head.
+    vocab_size = 6 if experiment == "maze_hard" else 12
+    assert model.size == 6_828_034 + 2 * 512 * (vocab_size - 11)
+    optimizer, train = config["optimizer"], config["train"]
+    decays = optimizer["weight_decay"], train["identifier_weight_decay"]
+    assert decays == ((1.0, 1.0) if experiment == "maze_hard" else (0.1, 0.1))
+    assert optimizer["lr"] == 1e-4
+    assert train["identifier_lr"] == (1e-4 if experiment == "maze_hard" else 1e-2)
+    if experiment != "maze_hard":
+        assert model.prefix_len == 16
+        assert model.identifiers.weights.shape == (876_403, 512)
+        assert config["data"]["augmentations"] == 1000
 
 
 @pytest.mark.parametrize(

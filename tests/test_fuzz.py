@@ -29,8 +29,9 @@ from tests.conftest import TINY, compose, tiny_model
 from trm import InputError, train
 from trm.compare import main as compare
 from trm.data import generated
+from trm.data.arc_files import read_subset
 from trm.data.files import read_csv
-from trm.tasks import Sudoku
+from trm.tasks import Maze, Sudoku
 
 SECONDS = 20  # far more than any input should take, far less than a hang
 MOST_MEMORY = 1 << 32  # bytes of address space beyond what the process has already
@@ -139,6 +140,45 @@ def put(place: Path, name: str, contents: bytes) -> Path:
 def test_csv(place, data):
     text = data.draw(mutated(ROWS.encode()))
     survives(read_csv, put(place, "x.csv", text), Sudoku(2, 2))
+
+
+MAZE = "source,question,answer,rating\n,S    ##  #     G,S   o## o#  oooG,7\n" * 2
+
+
+@given(data=st.data())
+def test_maze_csv(place, data):
+    survives(read_csv, put(place, "x.csv", data.draw(mutated(MAZE.encode()))), Maze(4))
+
+
+ARC_TASK = {"train": [{"input": [[1, 2]], "output": [[3]]}], "test": [{"input": [[0]]}]}
+
+
+@given(data=st.data())
+def test_arc_json(place, data):
+    folder = place / "case" / "arc"
+    folder.mkdir(exist_ok=True)
+    challenges = json.dumps({"a": ARC_TASK, "b": ARC_TASK}).encode()
+    solutions = json.dumps({"a": [[[4]]], "b": [[[5]]]}).encode()
+    which = data.draw(st.sampled_from((0, 1)))
+    both = [challenges, solutions]
+    both[which] = data.draw(mutated(both[which]))
+    for name, text in zip(("challenges", "solutions"), both, strict=True):
+        (folder / f"arc-agi_x_{name}.json").write_bytes(text)
+    survives(read_subset, folder, "x")
+
+
+@given(data=st.data())
+def test_arc_contents(place, data):
+    (place / "case" / "junk").mkdir(exist_ok=True)
+    contents = data.draw(with_junk({"a": ARC_TASK}).map(without_tensors))
+    (place / "case" / "arc-agi_junk_challenges.json").write_text(json.dumps(contents))
+    survives(read_subset, place / "case", "junk")
+
+
+def without_tensors(contents):
+    if isinstance(contents, dict):
+        return {str(key): without_tensors(value) for key, value in contents.items()}
+    return "tensor" if isinstance(contents, torch.Tensor) else contents
 
 
 @given(data=st.data())
@@ -350,6 +390,17 @@ def test_a_model_larger_than_the_memory_is_refused(tmp_path, override):
     cfg = compose("train", *TINY, f"run_dir={tmp_path / 'run'}", override)
     with watched(), pytest.raises(InputError, match=r"model needs|model.layers"):
         train.run_training(cfg)
+
+
+def test_an_arc_grid_of_a_million_cells_is_refused(tmp_path):
+    task = {"train": [{"input": [[0] * 1000] * 1000, "output": [[1]]}], "test": [{"input": [[1]]}]}
+    (tmp_path / "arc-agi_x_challenges.json").write_text(json.dumps({"a": task}))
+    with watched(), pytest.raises(InputError, match="1000 x 1000 cells; a side has at most 30"):
+        read_subset(tmp_path, "x")
+    packed = gzip.compress(b"[" * 1_000_000)
+    (tmp_path / "arc-agi_y_challenges.json.gz").write_bytes(packed * 400)
+    with watched(), pytest.raises(InputError, match="unpacks to more than 256 MB"):
+        read_subset(tmp_path, "y")
 
 
 @pytest.mark.parametrize("rows", [10**5, 10**30])
