@@ -44,7 +44,8 @@ def generated(
         test: number of test puzzles
         seed: the puzzles are a function of this number, those above and the settings
         augmentations: see ``PuzzleData``
-        settings: of the task's generator, such as ``clues`` of a Sudoku or ``min_path`` of a maze
+        settings: of the task's generator, such as ``clues`` of a Sudoku or ``min_path`` of a maze;
+            None is its default
 
     Raises:
         InputError: the task has no generator, or too few different puzzles exist
@@ -53,9 +54,10 @@ def generated(
     for name, count in wanted.items():
         if count < 1:
             raise InputError(f"data.{name}={count} must be at least 1")
+    settings = {name: value for name, value in settings.items() if value is not None}
     check_arguments(task.generator, settings, "data")
     splits = _fill(task, task.generator(seed, **settings), wanted, seed)
-    said = [f"{name} {value}" for name, value in settings.items() if value is not None]
+    said = [f"{name} {value}" for name, value in settings.items()]
     source = ", ".join(["generated", *said, f"seed {seed}"])
     return PuzzleData.of(splits, task, augmentations, source)
 

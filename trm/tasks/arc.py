@@ -5,9 +5,8 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from trm.counter_rng import mix
 from trm.errors import InputError
-from trm.tasks.base import PAD, Symmetry, Task
+from trm.tasks.base import PAD, Task
 
 END = 1  # token of the row under a grid and the column right of it, where they fit
 FIRST_COLOUR = 2  # token of colour 0, black
@@ -37,8 +36,8 @@ class Arc(Task):
     an end marker, ``0`` ... ``9`` a colour.
 
     Only the identifier tells the network which rule to apply, so a puzzle is meaningless without
-    its row, and augmented tasks have rows of their own. Hence ``symmetries`` knows the identity
-    only: see ``trm.data.arc``. There are no rules by which an answer could be checked without its
+    its row, and augmented tasks have rows of their own. Hence ``symmetries`` is the identity
+    alone: see ``trm.data.arc``. There are no rules by which an answer could be checked without its
     label; ``exact`` is the only measure.
     """
 
@@ -55,17 +54,6 @@ class Arc(Task):
         """Compare with the label; an answer without one is never right."""
         labelled = (y_true != PAD).any(1)
         return {"exact": self.is_solution(x_input, y, y_true) & labelled}
-
-    def symmetries(self, keys: Tensor) -> Symmetry:
-        """Return the identity: an augmented puzzle would need another identifier."""
-        cells = torch.arange(self.cells, device=keys.device).expand(len(keys), -1)
-        tokens = torch.arange(self.vocab_size, device=keys.device).expand(len(keys), -1)
-        return Symmetry(cells, tokens)
-
-    def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
-        """Hash the canvas as it is."""
-        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
-        return mix(mix(torch.arange(self.cells)) ^ mix(grids)).sum(1).numpy().view(np.uint64)
 
     def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
         """Mark answers that begin with a colour, and so hold some grid."""

@@ -8,9 +8,11 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from rich.text import Text
 from torch import Tensor
 
+from trm import counter_rng
 from trm.errors import InputError
 
 # Makes so many puzzles: questions and answers, (puzzles, cells) uint8 each.
@@ -43,8 +45,9 @@ class Symmetry:
 class Task(ABC):
     """What a puzzle is. A new puzzle is one subclass and one YAML file.
 
-    Grids are rows of tokens, row-major, ``uint8`` in memory. A subclass sets the four
-    attributes and fills in the abstract methods.
+    Grids are rows of tokens, row-major, ``uint8`` in memory. A subclass sets the first four
+    attributes and says which answers are valid; the other methods have defaults that it may
+    replace by better ones.
 
     Attributes:
         name: short name, used for folders and tables
@@ -122,27 +125,48 @@ class Task(ABC):
         """
         raise InputError(f"task {self.name!r} has no generator; read its puzzles from files")
 
-    @abstractmethod
     def symmetries(self, keys: Tensor) -> Symmetry:
-        """Map (batch,) int64 keys to symmetries; key 0 is the identity, others are random."""
+        """Map (batch,) int64 keys to symmetries; key 0 is the identity, others are random.
 
-    @abstractmethod
+        The identity alone unless a task knows better.
+        """
+        size = len(keys), -1
+        cells = torch.arange(self.cells, device=keys.device).expand(size)
+        return Symmetry(cells, torch.arange(self.vocab_size, device=keys.device).expand(size))
+
     def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
-        """Map (puzzles, cells) uint8 to (puzzles,) uint64, equal for equivalent puzzles."""
+        """Map (puzzles, cells) uint8 to (puzzles,) uint64, equal for equivalent puzzles.
+
+        A hash of the grid as it is unless a task has symmetries.
+        """
+        place = counter_rng.mix(torch.arange(self.cells))
+        grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
+        return counter_rng.mix(place ^ counter_rng.mix(grids)).sum(1).numpy().view(np.uint64)
 
     @abstractmethod
     def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
         """Mark, as (batch,) bool, the answers that obey the rules, without the label."""
 
-    @abstractmethod
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken by (cells,) ``x_input``, or by ``y`` as its answer.
 
         None if no rule is broken. Without ``y`` the puzzle alone is checked: do its clues agree?
         """
+        if y is None:
+            return None
+        grids = (torch.from_numpy(np.ascontiguousarray(a)).long()[None] for a in (x_input, y))
+        return None if self.is_valid(*grids).item() else "the answer breaks the rules"
 
-    @abstractmethod
     def render(
         self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
     ) -> Text:
         """Draw a puzzle for the terminal; with ``y`` its answer, with ``y_true`` errors marked."""
+        answer, text = x_input if y is None else y, Text()
+        for cell in range(self.cells):
+            if cell and cell % self.grid_shape[1] == 0:
+                text.append("\n")
+            wrong = y_true is not None and answer[cell] != y_true[cell]
+            style = "bold red" if wrong else "" if answer[cell] == x_input[cell] else "cyan"
+            text.append(self.decode(answer[cell : cell + 1]) + ("!" if wrong else " "), style)
+        text.rstrip()
+        return text

@@ -13,7 +13,7 @@ from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
 _TRIED_AT_ONCE = 4096  # random mazes, of which few have a path that is long enough
-_MOST_TRIES = 500  # times that many without success before giving up
+_MOST_TRIES = 50  # times that many in a row without success before giving up
 _LOOKS = {WALL: "██", SPACE: "  ", START: "S ", GOAL: "G ", PATH: "· "}
 
 
@@ -145,16 +145,18 @@ class Maze(Task):
 
         def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
             found: list[Tensor] = []
-            for _ in range(_MOST_TRIES):
+            failed = 0
+            while sum(map(len, found)) < wanted:
                 found.append(self._random(counter_rng.key(seed, next(tries)), min_path, walls))
-                if sum(map(len, found)) >= wanted:
-                    mazes = torch.cat(found)[:wanted]
-                    labels = self.shortest_path(mazes)
-                    return mazes.numpy().astype(np.uint8), labels.numpy().astype(np.uint8)
-            raise InputError(
-                f"hardly any random {self.name} has a path of {min_path} cells at "
-                f"data.walls={walls}; lower data.min_path"
-            )
+                failed = 0 if len(found[-1]) else failed + 1
+                if failed == _MOST_TRIES:
+                    raise InputError(
+                        f"hardly any random {self.name} has a path of {min_path} cells at "
+                        f"data.walls={walls}; lower data.min_path"
+                    )
+            mazes = torch.cat(found)[:wanted]
+            labels = self.shortest_path(mazes)
+            return mazes.numpy().astype(np.uint8), labels.numpy().astype(np.uint8)
 
         return make
 
