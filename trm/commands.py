@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -198,6 +199,26 @@ def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
             with suppress(OSError):  # a parent that others use by now stays
                 for parent in missing[1:]:
                     parent.rmdir()
+
+
+def quiet_lightning(profiler: str | None) -> None:
+    """Silence what does not apply: our batches need no workers, and we sum metrics ourselves."""
+    # A profiler prints its table through this logger.
+    level = logging.INFO if profiler else logging.WARNING
+    logging.getLogger("lightning.pytorch").setLevel(level)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # It tells of a process that died.
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
+    unneeded = (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory.*exists.*",
+        ".*LeafSpec.*",
+        ".*The dirpath has changed.*",  # a run that goes on in another folder
+        ".*sync_dist=True.*",
+        ".*broadcast_buffers.*",  # its successor is not in torch 2.11
+    )
+    for message in unneeded:
+        warnings.filterwarnings("ignore", message)
 
 
 def _nearest_key(key: str, config_name: str) -> str:

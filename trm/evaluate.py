@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -52,12 +52,10 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     data = _data(config, checkpoint.config["data"], task)
     trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
     steps = trained_steps if config["N_sup"] is None else config["N_sup"]
-    console = Console()
     said = f"{model.size:,} parameters, trained {checkpoint.step} steps"
-    if data.votes is not None and config["split"] == "test":
-        measured = _vote(config, model, data, steps, device, console, said)
-    else:
-        measured = _evaluate(config, model, task, data, steps, device, console, said)
+    asked = _Asked(config, task, model, data, steps, device, said)
+    votes = data.votes is not None and config["split"] == "test"
+    measured = _vote(asked) if votes else _evaluate(asked)
     result = {
         "format": FORMAT,
         "task": task.name,
@@ -79,52 +77,48 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
-def _evaluate(
-    config: dict[str, Any],
-    model: RecursiveModel,
-    task: Task,
-    data: PuzzleData,
-    steps: int,
-    device: torch.device,
-    console: Console,
-    said: str,
-) -> dict[str, Any]:
+class _Asked(NamedTuple):
+    """What to evaluate, and what to say of it."""
+
+    config: dict[str, Any]
+    task: Task
+    model: RecursiveModel
+    data: PuzzleData
+    steps: int
+    device: torch.device
+    said: str
+
+
+def _evaluate(asked: _Asked) -> dict[str, Any]:
     """Count hits after each supervision step, and print them."""
+    config, task, model, data, steps, device, said = asked
     puzzles = data.splits[config["split"]][: config["limit"]]
     with _progress(len(puzzles)) as on_batch:
-        evaluation = evaluate(
-            model, task, puzzles, steps, config["batch_size"], device, on_batch=on_batch
-        )
+        evaluation = evaluate(model, task, puzzles, steps, config["batch_size"], device, on_batch)
     title = f"{task.name}: {len(puzzles)} {config['split']} puzzles, {said}"
+    console = Console()
     console.print(result_table(evaluation, f"{title}, {evaluation.wall_time_s:.0f} s on {device}"))
     console.print(thinking(task, puzzles, evaluation))
     return {"evaluation": accuracies(evaluation)}
 
 
-def _vote(
-    config: dict[str, Any],
-    model: RecursiveModel,
-    data: PuzzleData,
-    steps: int,
-    device: torch.device,
-    console: Console,
-    said: str,
-) -> dict[str, Any]:
+def _vote(asked: _Asked) -> dict[str, Any]:
     """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
-    asked = data.votes.narrowed(config["limit"], config["votes"])
-    with _progress(len(asked.puzzles)) as on_batch:
-        ballot = vote(model, asked, steps, config["batch_size"], device, on_batch)
-    solved = {name: both for name, both in asked.questions.items() if both[1]}
-    title = f"arc: {len(asked.questions)} tasks, {len(asked.puzzles)} votes, {said}"
-    measured: dict[str, Any] = {"votes": len(asked.puzzles), "tasks": len(asked.questions)}
+    config, _, model, data, steps, device, said = asked
+    votes = data.votes.narrowed(config["limit"], config["votes"])
+    with _progress(len(votes.puzzles)) as on_batch:
+        ballot = vote(model, votes, steps, config["batch_size"], device, on_batch)
+    solved = {name: both for name, both in votes.questions.items() if both[1]}
+    title = f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {said}"
+    measured: dict[str, Any] = {"votes": len(votes.puzzles), "tasks": len(votes.questions)}
     if solved:
         found = score(ballot, solved)
         measured["pass_at"] = pass_rows(found.pass_at, found.tasks)
-        console.print(pass_table(measured["pass_at"], title))
+        Console().print(pass_table(measured["pass_at"], title))
     else:
-        console.print(f"{title}: no solutions to compare with", highlight=False)
+        Console().print(f"{title}: no solutions to compare with", highlight=False)
     if config["submission"] is not None:
-        questions = {name: inputs for name, (inputs, _) in asked.questions.items()}
+        questions = {name: inputs for name, (inputs, _) in votes.questions.items()}
         write_json(Path(config["submission"]), submission(ballot, questions))
     return measured
 

@@ -1,8 +1,6 @@
 """Train a model: ``python -m trm.train experiment=... key=value ...``."""
 
-import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -18,7 +16,14 @@ from rich.console import Console
 from trm import processes
 from trm.build import build, check_arguments
 from trm.checkpoints import continuing, native
-from trm.commands import kept_folder, load_data, recomposed, run_command, run_folder
+from trm.commands import (
+    kept_folder,
+    load_data,
+    quiet_lightning,
+    recomposed,
+    run_command,
+    run_folder,
+)
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
@@ -53,7 +58,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     """
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     check_config(config)
-    _quiet_lightning(config["trainer"]["profiler"])
+    quiet_lightning(config["trainer"]["profiler"])
     seed_everything(config["seed"], workers=True, verbose=False)
     resumed = continuing.find(config["ckpt_path"], config["run_dir"])
     task = build(config["task"], Task, "task")
@@ -282,26 +287,6 @@ def _print_heading(
 
 def _number(score: Any) -> float | None:
     return None if score is None else float(score)
-
-
-def _quiet_lightning(profiler: str | None) -> None:
-    """Silence what does not apply: our batches need no workers, and we sum metrics ourselves."""
-    # A profiler prints its table through this logger.
-    level = logging.INFO if profiler else logging.WARNING
-    logging.getLogger("lightning.pytorch").setLevel(level)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # It tells of a process that died.
-    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
-    unneeded = (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory.*exists.*",
-        ".*LeafSpec.*",
-        ".*The dirpath has changed.*",  # a run that goes on in another folder
-        ".*sync_dist=True.*",
-        ".*broadcast_buffers.*",  # its successor is not in torch 2.11
-    )
-    for message in unneeded:
-        warnings.filterwarnings("ignore", message)
 
 
 def _main(cfg: DictConfig) -> float | None:

@@ -115,12 +115,10 @@ class Score:
     Attributes:
         tasks: with solutions
         pass_at: K to the mean over tasks of the share of test inputs solved within K answers
-        solved_at: K to the number of tasks of which every test input is
     """
 
     tasks: int
     pass_at: dict[int, float]
-    solved_at: dict[int, int]
 
 
 def score(ballot: Ballot, tasks: Mapping[str, tuple[list[np.ndarray], list[np.ndarray]]]) -> Score:
@@ -139,8 +137,7 @@ def score(ballot: Ballot, tasks: Mapping[str, tuple[list[np.ndarray], list[np.nd
         for k in PASS_AT:
             shares[k].append(sum(place < k for place in places) / len(places))
     pass_at = {k: sum(values) / len(values) for k, values in shares.items()}
-    solved_at = {k: sum(value == 1 for value in values) for k, values in shares.items()}
-    return Score(len(tasks), pass_at, solved_at)
+    return Score(len(tasks), pass_at)
 
 
 def submission(
