@@ -1,12 +1,15 @@
 """A training step stays on its device and waits for no value: checked on tensors without values."""
 
+import numpy as np
 import pytest
 import torch
 
 from trm import counter_rng
 from trm.data import Batch
+from trm.data.arc import ArcBuilder
+from trm.data.arc_files import ArcTask
 from trm.models import TinyRecursiveModel
-from trm.tasks import Sudoku
+from trm.tasks import Maze, Sudoku
 from trm.training.carry import Carry, steps_to_take
 from trm.training.losses import continue_target, stablemax_cross_entropy, step_loss
 from trm.training.optimizers import AdamATan2, CompositeOptimizer, SignSGD
@@ -35,6 +38,20 @@ def test_a_training_step_stays_on_its_device_and_never_waits():
     carry = carry.advance(step.state, step.q_hat, 3, must_take)
     everything = [*carry.state_dict().values(), model.identifiers.weights, loss.exact, loss.total]
     assert {tensor.device.type for tensor in everything} == {"meta"}
+
+
+def test_examples_of_mazes_and_arc_are_made_on_the_device():
+    keys = torch.arange(5, device="meta")
+    grids = torch.ones(5, 36, dtype=torch.uint8, device="meta")
+    assert Maze(6).symmetries(keys)(grids).device.type == "meta"
+    grid = np.ones((2, 3), dtype=np.uint8)
+    tasks = [ArcTask(name, [(grid, grid)], [grid], [grid]) for name in "abcd"]
+    builder = ArcBuilder(augmentations=2, seed=0)
+    for task, role in zip(tasks, ("train", "train", "val", "test"), strict=True):
+        builder.add(task, role)
+    puzzles = builder.data("here", shared=0).splits["train"]
+    for tensor in puzzles.on("meta")(keys):
+        assert tensor.device.type == "meta"
 
 
 def test_reading_a_value_would_have_raised():

@@ -26,7 +26,7 @@ def test_the_page_s_example_runs_and_learns(tmp_path):
     process = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert process.returncode == 0, process.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["task"] == "flood_5x5"
+    assert result["task"] == "flood_4x4"
     assert result["test"][-1]["valid_accuracy"] > 0.5
     assert result["test"][-1]["valid_accuracy"] == result["test"][-1]["exact_accuracy"]
     assert sum(result["manifest"]["shared_symmetry_classes"].values()) == 0
@@ -34,4 +34,4 @@ def test_the_page_s_example_runs_and_learns(tmp_path):
     process = subprocess.run(
         [*evaluate, "limit=100"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
-    assert "flood_5x5: 100 test puzzles" in process.stdout, process.stderr
+    assert "flood_4x4: 100 test puzzles" in process.stdout, process.stderr

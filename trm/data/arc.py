@@ -16,7 +16,7 @@ from trm.data.arc_files import ArcTask, read_subset
 from trm.data.arc_tables import ArcPuzzles, ArcTables, ArcVotes, Names
 from trm.data.puzzles import PuzzleData
 from trm.errors import InputError
-from trm.tasks.arc import COLOURS, SIDE, Arc
+from trm.tasks.arc import COLOURS, FLIP_COLUMNS, FLIP_ROWS, SIDE, SWAP, Arc
 from trm.tasks.base import Task
 
 _log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def from_arc(
     others = [found for name in train if name != test for found in read[name].values()]
     held_out = _held_out(others, val_tasks, seed)
     everything = {found.name: found for found in others} | read[test]
-    builder = _Builder(augmentations, seed)
+    builder = ArcBuilder(augmentations, seed)
     for found in everything.values():
         is_test, is_val = found.name in read[test], found.name in held_out
         builder.add(found, role="test" if is_test else "val" if is_val else "train")
@@ -83,7 +83,7 @@ def from_arc(
     return builder.data(f"folder {folder.name}: {', '.join(train)}; tested on {test}", len(shared))
 
 
-class _Builder:
+class ArcBuilder:
     """Collects grids, examples and augmentations task by task."""
 
     def __init__(self, augmentations: int, seed: int) -> None:
@@ -137,7 +137,8 @@ class _Builder:
             sizes,
             self.names,
             task_of=torch.cat(self.task_of),
-            turn=torch.cat(self.turn),
+            turn=(turn := torch.cat(self.turn)),
+            bearing=torch.tensor([SWAP, FLIP_ROWS, FLIP_COLUMNS]).T[turn],
             colours=torch.cat(self.colours),
             still=torch.cat(self.still),
         )

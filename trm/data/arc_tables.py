@@ -13,10 +13,7 @@ from trm import counter_rng
 from trm.tasks.arc import (
     END,
     FIRST_COLOUR,
-    FLIP_COLUMNS,
-    FLIP_ROWS,
     SIDE,
-    SWAP,
     augmented_name,
 )
 
@@ -32,6 +29,8 @@ class ArcTables:
         tasks: names
         task_of: task of each identifier, (identifiers,) int64; identifier 0 is blank
         turn: element of the dihedral group, (identifiers,) int64
+        bearing: what that means: whether it swaps rows and columns, and whether it reverses each,
+            (identifiers, 3) bool
         colours: what becomes of each colour, (identifiers, 10) int64
         still: pair that is not moved on the canvas in training, (identifiers,) int64
     """
@@ -41,6 +40,7 @@ class ArcTables:
     tasks: list[str]
     task_of: Tensor
     turn: Tensor
+    bearing: Tensor
     colours: Tensor
     still: Tensor
     _copies: dict[torch.device, "ArcTables"] = field(default_factory=dict, repr=False)
@@ -50,7 +50,7 @@ class ArcTables:
         if device == self.grids.device:
             return self
         if device not in self._copies:
-            names = ("grids", "sizes", "task_of", "turn", "colours", "still")
+            names = ("grids", "sizes", "task_of", "turn", "bearing", "colours", "still")
             moved = {name: getattr(self, name).to(device) for name in names}
             self._copies[device] = replace(self, **moved, _copies={})
         return self._copies[device]
@@ -64,10 +64,7 @@ class ArcTables:
             shift: rows and columns by which the grid is moved, (batch, 2) int64
         """
         device = grid.device
-        turn = self.turn[identifier]
-        swap, flip_rows, flip_columns = (
-            table.to(device)[turn][:, None, None] for table in (SWAP, FLIP_ROWS, FLIP_COLUMNS)
-        )
+        swap, flip_rows, flip_columns = self.bearing[identifier].T[:, :, None, None]
         rows, columns = self.sizes[grid].T[:, :, None, None]
         place = torch.arange(SIDE, device=device)
         i = place[None, :, None] - shift[:, 0, None, None]
@@ -165,7 +162,7 @@ class ArcPuzzles:
         if self.moves is None:
             return torch.zeros(len(pair), 2, dtype=torch.int64, device=pair.device)
         sizes = torch.maximum(tables.sizes[2 * pair], tables.sizes[2 * pair + 1])
-        swap = SWAP.to(pair.device)[tables.turn[identifier]][:, None]
+        swap = tables.bearing[identifier, :1]
         room = SIDE - torch.where(swap, sizes.flip(1), sizes) + 1
         key = counter_rng.key(self.moves, identifier, pair)
         still = (tables.still[identifier] == pair)[:, None]

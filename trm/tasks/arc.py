@@ -1,7 +1,6 @@
 """ARC-AGI: grids of colours on a canvas of 30 by 30, and their augmentations."""
 
 import numpy as np
-import torch
 from rich.text import Text
 from torch import Tensor
 
@@ -17,9 +16,9 @@ COLOURS = 10
 # up-down, transpose, flip left-right of rot90. Output cell (i, j) shows the original cell that has
 # row (j if SWAP else i) and column (i if SWAP else j), counted from the other end if flipped.
 DIHEDRAL = 8
-SWAP = torch.tensor([0, 1, 0, 1, 0, 0, 1, 1], dtype=torch.bool)
-FLIP_ROWS = torch.tensor([0, 0, 1, 1, 0, 1, 0, 1], dtype=torch.bool)
-FLIP_COLUMNS = torch.tensor([0, 1, 1, 0, 1, 0, 0, 1], dtype=torch.bool)
+SWAP = (False, True, False, True, False, False, True, True)
+FLIP_ROWS = (False, False, True, True, False, True, False, True)
+FLIP_COLUMNS = (False, True, True, False, True, False, False, True)
 _UNDOING = (0, 3, 2, 1, 4, 5, 6, 7)
 
 _STYLES = (
@@ -114,7 +113,7 @@ def turned(grid: np.ndarray, which: int) -> np.ndarray:
     """Apply an element of the dihedral group, numbered as released, to (rows, columns)."""
     image = grid.T if SWAP[which] else grid
     # Rows of the original lie along the columns of the image where the two are swapped.
-    flip_first, flip_second = bool(FLIP_ROWS[which]), bool(FLIP_COLUMNS[which])
+    flip_first, flip_second = FLIP_ROWS[which], FLIP_COLUMNS[which]
     if SWAP[which]:
         flip_first, flip_second = flip_second, flip_first
     return image[:: -1 if flip_first else 1, :: -1 if flip_second else 1]

@@ -45,21 +45,19 @@ class Maze(Task):
         self.grid_shape = (side, side)
         self.vocab_size = 6
         self.symbols = {"#": WALL, " ": SPACE, "S": START, "G": GOAL, "o": PATH}
-        cells = np.arange(side * side).reshape(side, side)
-        turned = [np.rot90(grid, k) for grid in (cells, cells.T) for k in range(4)]
-        self._squares = torch.from_numpy(np.stack(turned).reshape(8, -1))  # first is the identity
 
     def symmetries(self, keys: Tensor) -> Symmetry:
         """Rotate and reflect; a turned label is a shortest path, but maybe not the labelled one."""
         which = torch.where(keys == 0, 0, counter_rng.below(keys, 8))
         tokens = torch.arange(self.vocab_size, device=keys.device).expand(len(keys), -1)
-        return Symmetry(self._squares.to(keys.device)[which], tokens)
+        return Symmetry(self._turned(which), tokens)
 
     def symmetry_class(self, x_input: np.ndarray) -> np.ndarray:
         """Hash the eight forms of a maze and take the least: equal only for equivalent mazes."""
         grids = torch.from_numpy(np.ascontiguousarray(x_input)).long()
         place = counter_rng.mix(torch.arange(self.cells))
-        forms = [counter_rng.mix(place ^ grids[:, form]).sum(1) for form in self._squares]
+        turned = self._turned(torch.arange(8))
+        forms = [counter_rng.mix(place ^ grids[:, form]).sum(1) for form in turned]
         return torch.stack(forms).min(0).values.numpy().view(np.uint64)
 
     def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
@@ -186,6 +184,21 @@ class Maze(Task):
         mazes = torch.where(is_open, SPACE, WALL)
         mazes.scatter_(1, goal.indices[:, None], GOAL).scatter_(1, start[:, None], START)
         return mazes[goal.values >= 0]
+
+    def _turned(self, which: Tensor) -> Tensor:
+        """Return the cells that the image shows, (batch, cells), for elements 0 ... 7 of the group.
+
+        The bits of the number say whether to transpose, and which axes to reverse.
+        """
+        place = torch.arange(self.cells, device=which.device)
+        transposes, flips_rows, flips_columns = (
+            (which[:, None] >> bit) & 1 == 1 for bit in range(3)
+        )
+        i, j = place // self.side, place % self.side
+        row, column = torch.where(transposes, j, i), torch.where(transposes, i, j)
+        row = torch.where(flips_rows, self.side - 1 - row, row)
+        column = torch.where(flips_columns, self.side - 1 - column, column)
+        return row * self.side + column
 
     def _grid(self, cells: Tensor) -> Tensor:
         return cells.unflatten(1, self.grid_shape)
