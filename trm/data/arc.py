@@ -126,22 +126,31 @@ class ArcBuilder:
         self.names.append(task.name)
         self.tasks[role] += 1
 
-    def data(self, source: str, shared: int) -> PuzzleData:
-        """Put it together."""
-        sizes = torch.tensor([grid.shape for grid in self.grids])
+    def tables(self) -> ArcTables:
+        """Return the grids and augmentations so far."""
         canvas = torch.zeros(len(self.grids), SIDE, SIDE, dtype=torch.uint8)
         for number, grid in enumerate(self.grids):
             canvas[number, : grid.shape[0], : grid.shape[1]] = torch.from_numpy(grid)
-        tables = ArcTables(
+        turn = torch.cat(self.turn)
+        return ArcTables(
             canvas,
-            sizes,
+            torch.tensor([grid.shape for grid in self.grids]),
             self.names,
             task_of=torch.cat(self.task_of),
-            turn=(turn := torch.cat(self.turn)),
+            turn=turn,
             bearing=torch.tensor([SWAP, FLIP_ROWS, FLIP_COLUMNS]).T[turn],
             colours=torch.cat(self.colours),
             still=torch.cat(self.still),
         )
+
+    def data(self, source: str, shared: int) -> PuzzleData:
+        """Put it together.
+
+        Args:
+            source: for the manifest
+            shared: test tasks that share a pair with tasks that are trained on
+        """
+        tables = self.tables()
         splits = {
             name: ArcPuzzles(
                 tables,
