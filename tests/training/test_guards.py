@@ -56,7 +56,7 @@ def test_an_average_too_slow_for_the_run_is_told_with_one_that_is_not(caplog):
         check_lag(0.99, 600)
         assert not caplog.records
         check_lag(0.999, 600)
-    assert "still holds 55 % of the initial weights; ema.decay=0.99 would" in caplog.text
+    assert "still holds 55 % of the initial weights; ema.decay=0.99 forgets" in caplog.text
 
 
 @pytest.mark.parametrize(("bad", "step"), [(1, 20), (8, 20), (9, 19), (24, 18), (20, 18)])

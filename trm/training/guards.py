@@ -12,6 +12,7 @@ from trm.training.tally import Measured
 _log = logging.getLogger(__name__)
 
 _READINGS = 5  # of the metrics in a row that must agree before the halting head is complained of
+_DECAYS = (0.999, 0.995, 0.99, 0.95, 0.9, 0.5)  # to propose
 _LAG = 0.1  # the most an average should still hold of the initial weights at the end
 
 
@@ -70,16 +71,9 @@ def check_lag(decay: float, steps: int) -> None:
     """Say that an average will hardly have left the initial weights when training ends."""
     share = decay**steps
     if share > _LAG:
+        fitting = next((decay for decay in _DECAYS if decay**steps <= 0.01), None)
+        remedy = "ema=null does without" if fitting is None else f"ema.decay={fitting} forgets them"
         _log.warning(
             f"warning: ema.decay={decay} is slow for {steps} steps: at the end the average still "
-            f"holds {100 * share:.0f} % of the initial weights; "
-            f"ema.decay={_fitting_decay(steps)} would forget them"
+            f"holds {100 * share:.0f} % of the initial weights; {remedy}"
         )
-
-
-def _fitting_decay(steps: int) -> float:
-    """Return a round decay that leaves 1 % of the initial weights or less."""
-    for decay in (0.999, 0.995, 0.99, 0.95, 0.9, 0.5):
-        if decay**steps <= 0.01:
-            return decay
-    return 0.0
