@@ -23,7 +23,7 @@ test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
 torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: about two minutes
 	$(BIN)/python -m pytest -m slow -s tests/test_torture.py
 
-fuzz: $(READY)  ## Give every reader about 14,000 damaged inputs: about seven minutes
+fuzz: $(READY)  ## Give every reader about 17,000 damaged inputs: about seven minutes
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py $(ARGS)
 
 check: $(READY)  ## Check style and types
