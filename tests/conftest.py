@@ -21,7 +21,10 @@ settings.register_profile(
 settings.register_profile("fuzz", max_examples=1000, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+# The tests run in as many processes as there are cores; commands that they start run like them,
+# since only at an equal number of threads are two runs equal to the bit.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 TINY = [
     "task.box_rows=2",

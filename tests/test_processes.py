@@ -33,8 +33,7 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 def two(*arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "trm.train", *SETTINGS, *arguments, *TWO]
     pipe = subprocess.PIPE
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 def error(one, other) -> float:

@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
         self._signal = 0  # that asked to stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.step = trainer.global_step
+        self.step = trainer.global_step if self.path.is_file() else 0
         if threading.current_thread() is threading.main_thread():
             # Lightning's own handlers, which would save or leave in the middle of a step, are
             # replaced; at the end of training it puts back what was there before it.
@@ -113,18 +113,19 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
         step = trainer.global_step
         due = self.every_n_steps is not None and step % self.every_n_steps == 0
-        stops = self._told_to_stop(trainer)
+        asks = processes.count() == 1 or step % self.ask_every_n_steps == 0
+        stops = asks and self._told_to_stop(trainer)
         if (due or stops) and step > self.step:
             self._save(trainer)
         if stops:
-            self._stop(f"step {step} of {trainer.max_steps} is saved")
+            self._stop(f"step {step} of {trainer.max_steps} is saved" if step else "")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._signal:
+        if self._told_to_stop(trainer):
             self._stop("training is complete, and testing was not begun")
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -140,10 +141,9 @@ class LastCheckpoint(Checkpoint):
         self.step = trainer.global_step
 
     def _told_to_stop(self, trainer: Trainer) -> bool:
+        """Ask all processes; each of them must get here at the same step."""
         if processes.count() == 1:
             return bool(self._signal)
-        if trainer.global_step % self.ask_every_n_steps:
-            return False
         told = torch.tensor(float(self._signal), device=trainer.strategy.root_device)
         return bool(processes.summed(told))
 
