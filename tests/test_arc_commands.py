@@ -61,6 +61,12 @@ def test_training_votes_and_a_submission_that_fits_its_challenges(folder, tmp_pa
                 grid = np.array(grid)  # rows of equal length
                 assert grid.ndim == 2
                 assert 0 <= grid.min() <= grid.max() <= 9
+    # Other augmentations have other identifiers.
+    other = ("data=arc", f"data.path={folder}", *TINY_ARC[1:5], "data.seed=1")
+    with pytest.raises(InputError, match="was trained on other tasks or augmentations"):
+        run_evaluation(compose("evaluate", f"checkpoint={checkpoint}", *other))
+    with pytest.raises(InputError, match="submission and votes are for the split test of ARC"):
+        run_evaluation(compose("evaluate", f"checkpoint={checkpoint}", "split=val", "votes=2"))
     # The run goes on: the number of rows is found anew.
     more = compose("train", *TINY_ARC, f"data.path={folder}", f"ckpt_path={run}")
     more.trainer.max_steps = 5

@@ -154,6 +154,26 @@ def test_a_run_that_ended_before_its_test_is_tested(tiny_config, tmp_path):
     assert same(saved(run)["state_dict"], before["state_dict"])
 
 
+def test_a_test_told_into_a_new_folder_keeps_it(tiny_config, tmp_path):
+    run, new = tmp_path / "run", tmp_path / "new"
+    run_training(tiny_config(*SETTINGS, f"run_dir={run}"))
+    (run / "result.json").unlink()  # killed after training
+    run_training(
+        tiny_config(*SETTINGS, f"ckpt_path={run / 'checkpoints/last.ckpt'}", f"run_dir={new}")
+    )
+    assert (new / "result.json").is_file(), "no step was left to take, but there is a result"
+
+
+def test_a_run_stopped_early_is_finished_too(tiny_config, tmp_path):
+    run = tmp_path / "run"
+    early = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1")
+    settings = (*SETTINGS, *early, "trainer.max_steps=100", f"run_dir={run}")
+    assert run_training(tiny_config(*settings))["steps"] < 100
+    checkpoint = continuing.find("auto", str(run))
+    assert continuing.is_finished(checkpoint, 100)
+    assert not continuing.is_finished(checkpoint, 200), "asked for more"
+
+
 def test_a_run_that_was_moved_keeps_its_best_checkpoint(tiny_config, tmp_path, monkeypatch):
     run = tmp_path / "run"
     run_training(tiny_config(*SETTINGS, f"run_dir={run}"))

@@ -24,6 +24,7 @@ from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
+from trm.training.checks import check_identifiers
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("checkpoint", "output", "submission"), str | None),
@@ -50,11 +51,14 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     task, model = checkpoint.task(), checkpoint.model()
     device = pick_device(config["device"])
     data = _data(config, checkpoint.config["data"], task)
+    _check_identifiers(checkpoint, model, data)
     trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
     steps = trained_steps if config["N_sup"] is None else config["N_sup"]
     said = f"{model.size:,} parameters, trained {checkpoint.step} steps"
     asked = _Asked(config, task, model, data, steps, device, said)
     votes = data.votes is not None and config["split"] == "test"
+    if not votes and (config["submission"] is not None or config["votes"] is not None):
+        raise InputError("submission and votes are for the split test of ARC; leave them null here")
     measured = _vote(asked) if votes else _evaluate(asked)
     result = {
         "format": FORMAT,
@@ -75,6 +79,21 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     if config["output"] is not None:
         write_json(Path(config["output"]), result)
     return result
+
+
+def _check_identifiers(
+    checkpoint: native.Checkpoint, model: RecursiveModel, data: PuzzleData
+) -> None:
+    """Refuse data whose identifiers are not those that the rows were learned for."""
+    if data.identifiers == 1:
+        return
+    check_identifiers(model, data)
+    trained = checkpoint.contents["trm"]["manifest"].get("sha256")
+    if trained != data.manifest["sha256"]:
+        raise InputError(
+            f"{checkpoint.path} was trained on other tasks or augmentations (checksum "
+            f"{str(trained)[:12]}, now {data.manifest['sha256'][:12]}): its identifiers mean others"
+        )
 
 
 class _Asked(NamedTuple):

@@ -87,11 +87,12 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     metadata = native.metadata(config, data.manifest, overrides)
     text = OmegaConf.to_yaml(OmegaConf.create(config))
     card = RunCard(text, metadata, folder, resumed.wall_time_s if resumed else 0.0)
-    files = _checkpoint_callbacks(config, folder)
+    files = _checkpoint_callbacks(config, folder, resumed)
     trainer = _trainer(cfg, config, folder, [card, *files])
     if trainer.is_global_zero:
         _print_heading(module, data, trainer, folder, resumed)
-    with kept_folder(folder, begun=lambda: card.begun and not config["trainer"]["fast_dev_run"]):
+    keeps = not config["trainer"]["fast_dev_run"]
+    with kept_folder(folder, begun=lambda: keeps and (card.begun or trainer.global_step > 0)):
         _fit(trainer, module, datamodule, resumed, files)
         result = _result(trainer, module, data, config, card, files)
         _test_and_report(module, data, result, folder, trainer)
@@ -125,7 +126,10 @@ class _Files(NamedTuple):
     last: LastCheckpoint
 
 
-def _checkpoint_callbacks(config: dict[str, Any], folder: Path) -> _Files:
+def _checkpoint_callbacks(
+    config: dict[str, Any], folder: Path, resumed: native.Checkpoint | None
+) -> _Files:
+    last_path = folder / "checkpoints" / "last.ckpt"
     best = ModelCheckpoint(
         folder / "checkpoints",
         "best",
@@ -135,9 +139,10 @@ def _checkpoint_callbacks(config: dict[str, Any], folder: Path) -> _Files:
         save_on_train_epoch_end=False,
     )
     last = LastCheckpoint(
-        folder / "checkpoints" / "last.ckpt",
+        last_path,
         config["checkpoint"]["every_n_steps"],
         config["train"]["log_every_n_steps"],
+        step=resumed.step if resumed and resumed.path == last_path.resolve() else 0,
     )
     return _Files(best, last)
 
@@ -175,6 +180,11 @@ def _trainer(
             f"train.batch_size={config['train']['batch_size']} cannot be split evenly over "
             f"{trainer.world_size} processes; take a multiple of {trainer.world_size}"
         )
+    if config["train"]["identifiers_only"] and trainer.world_size > 1:
+        raise InputError(
+            "train.identifiers_only=true leaves the processes no gradient to average; take "
+            "trainer.devices=1"
+        )
     return trainer
 
 
@@ -194,10 +204,11 @@ def _fit(
         raise InputError(f"{error}. The last good checkpoint: {good}") from None
     except RuntimeError as error:
         if trainer.world_size > 1 and processes.is_loss_of_contact(error):
+            said = str(error).partition("\n")[0][:120]
             raise InputError(
-                f"process {trainer.global_rank} of {trainer.world_size} lost contact: another one "
-                f"ended, and what it said stands above or in its log; continue with "
-                f"ckpt_path={files.last.path}"
+                f"process {trainer.global_rank} of {trainer.world_size} lost contact ({said}): "
+                f"another one ended, and what it said stands above or in its log; continue with "
+                f"ckpt_path={Path(str(files.best.dirpath)) / 'last.ckpt'}"
             ) from None
         raise
     if files.best.best_model_path:
@@ -249,7 +260,9 @@ def _test_and_report(
     config, task = result["config"], module.task
     puzzles = data.splits["test"][: config["test"]["limit"]]
     console = Console(quiet=not trainer.is_global_zero)
-    if len(puzzles):
+    if len(puzzles) and not puzzles.y_true.any():
+        console.print("the test puzzles have no solutions to compare with")
+    elif len(puzzles):
         batch_size, device = config["train"]["eval_batch_size"], result["device"]
         evaluation = evaluate(module.model, task, puzzles, result["N_sup"], batch_size, device)
         result["test"] = accuracies(evaluation)

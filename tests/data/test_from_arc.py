@@ -148,6 +148,16 @@ def test_overlap_of_training_and_test_is_told(tmp_path, caplog):
     assert "1 of 2 evaluation tasks share a pair" in caplog.text
 
 
+def test_a_test_task_in_another_subset_stays_hidden(tmp_path, caplog):
+    write(tmp_path, "training", {"both": task_of(1), "a": task_of(2), "b": task_of(3)})
+    write(tmp_path, "evaluation", {"both": task_of(1)})
+    data = read(tmp_path, augmentations=0)
+    assert "1 of 1 evaluation tasks are in other subsets as well" in caplog.text
+    assert data.manifest["shared_symmetry_classes"] == {"train and test": 0}
+    assert data.manifest["symmetry_classes"] == {"train": 1, "val": 1, "test": 1}
+    assert len(data.splits["train"]) == 3 * 2 + 1, "demonstrations, and one test pair"
+
+
 def test_one_file_per_task_is_read_as_well(tmp_path):
     write(tmp_path, "training", {f"t{k}": task_of(k) for k in range(3)})
     (tmp_path / "evaluation").mkdir()

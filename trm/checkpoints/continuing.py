@@ -1,5 +1,6 @@
 """Continue a run: find its checkpoint, and refuse what would be another run."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ def newest_whole(run: Path) -> Checkpoint:
 
 def home(checkpoint: Checkpoint, run_dir: str | None) -> Path | None:
     """Return the folder of a checkpoint's run if a run with ``run_dir`` goes on in it."""
-    folder = checkpoint.path.parents[1]
+    folder = checkpoint.path.parent.parent
     named = run_dir and Path(run_dir).resolve()
     if (folder / "config.yaml").is_file() and named in (None, folder):
         return folder
@@ -93,9 +94,14 @@ def merged_overrides(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
 
 
 def is_finished(checkpoint: Checkpoint, max_steps: int) -> bool:
-    """Tell whether a run has both trained and tested."""
-    tested = (checkpoint.path.parents[1] / "result.json").is_file()
-    return checkpoint.step >= max_steps and tested
+    """Tell whether a run has both trained, to its end or until it was stopped early, and tested."""
+    try:
+        text = (checkpoint.path.parent.parent / "result.json").read_text(encoding="utf-8")
+        result = json.loads(text)
+        steps, wanted = result["steps"], result["config"]["trainer"]["max_steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(steps == checkpoint.step and (steps >= max_steps or wanted == max_steps))
 
 
 def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:

@@ -120,6 +120,8 @@ def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
     """
     empty = empty_model(config, task)
     needed = 4 * (empty.size + (empty.identifiers.weights.numel() if empty.identifiers else 0))
+    if not hasattr(os, "sysconf"):  # Windows does not say
+        return _build(config, task)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory:
         raise InputError(

@@ -67,9 +67,16 @@ def from_arc(
         )
     folder = Path(path).expanduser()
     read = {name: _smallest(read_subset(folder, name), tasks) for name in train}
-    others = [found for name in train if name != test for found in read[name].values()]
+    everything = {found.name: found for name in train for found in read[name].values()}
+    everything |= read[test]  # ARC-AGI-2 has tasks of ARC-AGI-1: as test tasks they stay hidden
+    others = [found for name, found in everything.items() if name not in read[test]]
+    also = {name for subset in train if subset != test for name in read[subset]} & read[test].keys()
+    if also:
+        _log.warning(
+            f"warning: {len(also)} of {len(read[test])} {test} tasks are in other subsets as well; "
+            f"here they are test tasks only, and their test pairs are not trained on"
+        )
     held_out = _held_out(others, val_tasks, seed)
-    everything = {found.name: found for found in others} | read[test]
     builder = ArcBuilder(augmentations, seed)
     for found in everything.values():
         is_test, is_val = found.name in read[test], found.name in held_out

@@ -207,6 +207,8 @@ def _open(path: Path) -> TextIO:
 def _encode(texts: Sequence[str], task: Task) -> np.ndarray:
     """Encode texts of the right length; 255 marks a foreign symbol."""
     table = np.full(256, 255, dtype=np.uint8)
+    if odd := [symbol for symbol in task.symbols if len(symbol) != 1 or ord(symbol) > 255]:
+        raise InputError(f"{task.name} has the symbol {odd[0]!r}; files hold Latin-1 characters")
     for symbol, token in task.symbols.items():
         table[ord(symbol)] = token
     # Latin-1 keeps one byte a cell; what it lacks becomes "?", which no task knows.

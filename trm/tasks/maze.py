@@ -13,6 +13,7 @@ from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
 _TRIED_AT_ONCE = 4096  # random mazes, of which few have a path that is long enough
+_CELLS_AT_ONCE = 4_000_000  # of them together
 _MOST_TRIES = 50  # times that many in a row without success before giving up
 _LOOKS = {WALL: "██", SPACE: "  ", START: "S ", GOAL: "G ", PATH: "· "}
 
@@ -64,6 +65,7 @@ class Maze(Task):
         """Mark answers that keep the maze and mark one path, unbroken and without branches."""
         kept = ((y == x_input) | ((x_input == SPACE) & (y == PATH))).all(1)
         has_ends = ((x_input == START).sum(1) == 1) & ((x_input == GOAL).sum(1) == 1)
+        has_ends &= ((x_input >= WALL) & (x_input <= GOAL)).all(1)  # and no path drawn in
         marked = self._grid((y == START) | (y == GOAL) | (y == PATH))
         neighbours = sum(side.int() for side in _neighbours(marked))
         expected = torch.where(self._grid(y == PATH), 2, 1)
@@ -175,7 +177,8 @@ class Maze(Task):
 
     def _random(self, key: Tensor, min_path: int, walls: float) -> Tensor:
         """Make some random mazes and keep those whose path is long enough: (some, cells) int64."""
-        keys = counter_rng.key(key, torch.arange(_TRIED_AT_ONCE)[:, None], torch.arange(self.cells))
+        tried = torch.arange(max(1, min(_TRIED_AT_ONCE, _CELLS_AT_ONCE // self.cells)))
+        keys = counter_rng.key(key, tried[:, None], torch.arange(self.cells))
         is_open = counter_rng.uniform(keys) >= walls
         draw = counter_rng.mix(keys) & (2**62 - 1)
         start = torch.where(is_open, draw, -1).argmax(1)

@@ -224,7 +224,9 @@ class DeepSupervision(LightningModule):
             DivergenceError: loss or weights are not finite, and must not replace a good checkpoint
         """
         self._finite_measures()
-        if not all_finite(self.model.parameters()):
+        table = self.model.identifiers
+        rows = [] if table is None else [table.weights]
+        if not all_finite([*self.model.parameters(), *rows]):
             raise diverged("the weights are", self.global_step, self._lr)
         checkpoint["tally"] = self.tally.state()
         if self.carry is not None:

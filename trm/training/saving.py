@@ -58,10 +58,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # torch's zip writer hides the disk's error behind one of its own.
             hidden = error.__context__ if isinstance(error, RuntimeError) else None
             said = f"{path} cannot be written: {hidden}" if isinstance(hidden, OSError) else error
-            before = "the one before is whole" if path.exists() else "there is none before it"
-            raise InputError(
-                f"checkpoint {said}; {before}. Make room, then continue with ckpt_path={path}"
-            ) from None
+            before = (
+                f"the one before is whole. Make room, then continue with ckpt_path={path}"
+                if path.exists()
+                else "there is none before it. Make room, then start again"
+            )
+            raise InputError(f"checkpoint {said}; {before}") from None
         self.saves += 1
         self.size = path.stat().st_size
         self.wall_time_s += time.perf_counter() - start
@@ -90,19 +92,20 @@ class LastCheckpoint(Checkpoint):
         path: of the file
         every_n_steps: saves between validations; None for none
         ask_every_n_steps: how often several processes ask each other whether one was told to stop
+        step: optimizer steps in the file, if the run continues from it
 
     Attributes:
-        step: optimizer steps in the file, 0 if there is none yet
+        step: optimizer steps in the file, 0 if this run has not written it yet
     """
 
-    def __init__(self, path: Path, every_n_steps: int | None, ask_every_n_steps: int) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, every_n_steps: int | None, ask_every_n_steps: int, step: int = 0
+    ) -> None:
+        self.path, self.step = path, step
         self.every_n_steps, self.ask_every_n_steps = every_n_steps, ask_every_n_steps
-        self.step = 0
         self._signal = 0  # that asked to stop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.step = trainer.global_step if self.path.is_file() else 0
         if threading.current_thread() is threading.main_thread():
             # Lightning's own handlers, which would save or leave in the middle of a step, are
             # replaced; at the end of training it puts back what was there before it.
