@@ -38,15 +38,17 @@ def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
 def result_table(evaluation: Evaluation, title: str) -> Table:
     """Draw the accuracies after 1, 2, 4, ... supervision steps."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    measured = [heading for name in evaluation.hits for heading in (f"{name} %", "95 % interval")]
-    for heading in ("steps", *measured, "cell %"):
-        table.add_column(heading, justify="right")
+    table.add_column("steps", justify="right")
+    for name in evaluation.hits:  # headings may wrap, numbers must not
+        table.add_column(f"{name} % (95 % interval)", justify="right", min_width=16)
+    table.add_column("cell %", justify="right")
     rows = accuracies(evaluation)
     for step in evaluation.shown_steps:
         row = rows[step - 1]
         cells = [str(step)]
         for name in evaluation.hits:
-            cells += [f"{100 * row[f'{name}_accuracy']:.1f}", _percent(row[f"{name}_interval"])]
+            share, interval = row[f"{name}_accuracy"], _percent(row[f"{name}_interval"])
+            cells.append(f"{100 * share:.1f} ({interval})")
         table.add_row(*cells, f"{100 * row['cell_accuracy']:.1f}")
     return table
 
@@ -71,4 +73,4 @@ def pass_table(rows: list[dict[str, Any]], title: str) -> Table:
 
 
 def _percent(interval: list[float]) -> str:
-    return "{:.1f} - {:.1f}".format(*(100 * bound for bound in interval))
+    return "{:.1f}-{:.1f}".format(*(100 * bound for bound in interval))
