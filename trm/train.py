@@ -33,7 +33,12 @@ from trm.report.results import FORMAT, birth_certificate, read_result, write_jso
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
-from trm.training.checks import check_config, check_identifiers, check_monitors
+from trm.training.checks import (
+    check_config,
+    check_identifiers,
+    check_monitors,
+    check_processes,
+)
 from trm.training.ema import EMA
 from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision, MakeOptimizer
@@ -175,16 +180,7 @@ def _trainer(
         ],
         _convert_="all",
     )
-    if config["train"]["batch_size"] % trainer.world_size:
-        raise InputError(
-            f"train.batch_size={config['train']['batch_size']} cannot be split evenly over "
-            f"{trainer.world_size} processes; take a multiple of {trainer.world_size}"
-        )
-    if config["train"]["identifiers_only"] and trainer.world_size > 1:
-        raise InputError(
-            "train.identifiers_only=true leaves the processes no gradient to average; take "
-            "trainer.devices=1"
-        )
+    check_processes(config["train"], trainer.world_size)
     return trainer
 
 
@@ -225,6 +221,7 @@ def _result(
 ) -> dict[str, Any]:
     """Gather what ``result.json`` says of training."""
     best, device = files.best, trainer.strategy.root_device
+    score = best.best_model_score
     return {
         "format": FORMAT,
         "task": module.task.name,
@@ -237,7 +234,7 @@ def _result(
         "device": str(device),
         "precision": str(trainer.precision),
         "checkpoint": best.best_model_path and os.path.relpath(best.best_model_path, card.folder),
-        "val_exact_accuracy": _number(best.best_model_score),
+        "val_exact_accuracy": None if score is None else float(score),
         "seed": config["seed"],
         "manifest": data.manifest,
         "certificate": birth_certificate(device),
@@ -296,10 +293,6 @@ def _print_heading(
         light = ", light: fresh puzzles take every slot" if resumed.is_light else ""
         lines.append(f"resumed  at step {resumed.step} from {resumed.path.name}{light}")
     Console().print("\n".join(lines), highlight=False, soft_wrap=True)
-
-
-def _number(score: Any) -> float | None:
-    return None if score is None else float(score)
 
 
 def _main(cfg: DictConfig) -> float | None:

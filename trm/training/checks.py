@@ -81,6 +81,28 @@ def check_identifiers(model: RecursiveModel, data: PuzzleData) -> None:
         )
 
 
+def check_processes(config: dict[str, Any], processes: int) -> None:
+    """Refuse what several processes cannot share.
+
+    Args:
+        config: its section ``train``
+        processes: that train together
+
+    Raises:
+        InputError: saying what to set instead
+    """
+    if config["batch_size"] % processes:
+        raise InputError(
+            f"train.batch_size={config['batch_size']} cannot be split evenly over {processes} "
+            f"processes; take a multiple of {processes}"
+        )
+    if config["identifiers_only"] and processes > 1:
+        raise InputError(
+            "train.identifiers_only=true leaves the processes no gradient to average; take "
+            "trainer.devices=1"
+        )
+
+
 def _check_saving(config: dict[str, Any]) -> None:
     known = {
         "monitor": str,
