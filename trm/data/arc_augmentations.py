@@ -36,10 +36,10 @@ def distinct_augmentations(task: ArcTask, count: int, seed: int) -> tuple[Tensor
     most = max(int(_DRAWN * count), _MOST_DRAWN)
     for drawn in (int(_DRAWN * count), most):
         keys = counter_rng.key(key, torch.arange(drawn))
-        turns = torch.cat([turn[:1], counter_rng.below(keys, DIHEDRAL)])
+        turns = torch.cat([turn, counter_rng.below(keys, DIHEDRAL)])
         order = counter_rng.draws(counter_rng.mix(keys), COLOURS - 1).argsort(1) + 1
         permuted = torch.cat([torch.zeros(drawn, 1, dtype=torch.int64), order], dim=1)
-        permuted = torch.cat([colours[:1], permuted])
+        permuted = torch.cat([colours, permuted])
         first = _first_of_each(_hashes(hashes, turns, permuted))[: count + 1]
         if len(first) > count or drawn == most:
             return turns[first], permuted[first]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from trm.errors import InputError
+from trm.tasks.arc import SIDE
 
-SIDE = 30  # of the largest grid
 _MOST_BYTES = 256_000_000  # unpacked; the largest published file has 4 million
 _MOST_PAIRS = 1000  # of a task; the published ones have 10 at most
 

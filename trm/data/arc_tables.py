@@ -1,7 +1,7 @@
 """ARC examples that are made when they are wanted, from all grids and all augmentations."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trm import counter_rng
+from trm.data.puzzles import Rows
 from trm.tasks.arc import (
     END,
     FIRST_COLOUR,
@@ -125,7 +126,7 @@ class ArcPuzzles:
         which = index if isinstance(index, slice) else torch.from_numpy(np.asarray(index))
         return replace(self, pair=self.pair[which], identifier=self.identifier[which])
 
-    def on(self, device: torch.device | str) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+    def on(self, device: torch.device | str) -> Rows:
         """Return a function from numbers to questions, answers and identifiers on a device."""
         device = torch.device(device)
         tables = self.tables.on(device)
