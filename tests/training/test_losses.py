@@ -24,6 +24,23 @@ def test_stablemax_is_its_definition():
     torch.testing.assert_close(stablemax_cross_entropy(y_hat, y_true), -share.log())
 
 
+@pytest.mark.parametrize("confidence", [1.0, 1e3, 1e6, 1e9])
+def test_stablemax_in_float32_is_as_good_as_in_float64(confidence):
+    # The published formula, in float64: a difference of logarithms.
+    torch.manual_seed(0)
+    y_hat, y_true = torch.randn(64, 11), torch.randint(0, 11, (64,))
+    y_hat += confidence * (2 * torch.nn.functional.one_hot(y_true, 11) - 1)
+    ours, published = y_hat.clone().requires_grad_(), y_hat.double().requires_grad_()
+    loss = stablemax_cross_entropy(ours, y_true)
+    s = torch.where(published < 0, 1 / (1 - published.clamp(max=0)), published + 1)
+    expected = s.sum(-1).log() - s.gather(-1, y_true[:, None])[:, 0].log()
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-15)
+    loss.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad.double(), published.grad, rtol=1e-5, atol=1e-15)
+
+
 def test_stablemax_gradient_is_finite_at_one():
     # 1 / (1 - x) is infinite there, although that branch is not taken.
     y_hat = torch.tensor([[1.0, 0.0, -1.0]], requires_grad=True)
