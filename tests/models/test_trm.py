@@ -6,6 +6,7 @@ import torch
 from tests.conftest import tiny_model
 from trm import InputError
 from trm.models import State, TinyRecursiveModel, trajectory
+from trm.models.layers import GridConvolution, Rotary
 
 
 def states(batch=2, dim=16, seed=0):
@@ -107,6 +108,46 @@ def test_the_prefix_shows_the_identifier():
     assert not torch.allclose(step.y_hat[0], step.y_hat[1])
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_convolution_lets_cells_see_their_neighbours_on_the_grid_only(batch_first):
+    convolve = GridConvolution(3, side=3, columns=5, prefix_len=2, batch_first=batch_first)
+    h = torch.randn(2, 2 + 4 * 5, 3)  # a grid of 4 rows and 5 columns behind 2 positions
+
+    def convolved(h):
+        return convolve(h).detach() if batch_first else convolve(h.transpose(0, 1)).transpose(0, 1)
+
+    changed = h.clone()
+    changed[0, 2 + 5] += 1  # the first cell of the second row
+    moved = (convolved(changed) - convolved(h)).abs().amax(-1) > 0
+    assert moved[0].nonzero().flatten().tolist() == [2 + cell for cell in (0, 1, 5, 6, 10, 11)]
+    assert not moved[1].any()
+    assert convolved(h)[:, :2].equal(h[:, :2])
+
+
+def test_rotary_2d_depends_on_the_distance_along_rows_and_columns_alone():
+    rotary = Rotary(8, 3 + 4 * 5, columns=5, prefix_len=3)  # 4 rows of 5 behind 3 positions
+    q, k = torch.randn(2, 1, 8).expand(2, 23, 8).unbind()
+    scores = (rotary(q) @ rotary(k).T)[3:, 3:].view(4, 5, 4, 5)
+    torch.testing.assert_close(scores[0, 0, 1, 2], scores[2, 1, 3, 3])  # one down, two right
+    torch.testing.assert_close(scores[:-1, :-1, :-1, :-1], scores[1:, 1:, 1:, 1:])
+    assert not torch.allclose(scores[0, 0, 0, 1], scores[0, 0, 1, 0])
+    assert not torch.allclose(scores[0, 4, 1, 0], scores[0, 0, 0, 1])  # no wrapping around
+
+
+@pytest.mark.parametrize("mixing", ["mlp", "attention"])
+def test_a_kernel_that_sees_the_cell_alone_changes_nothing(mixing):
+    plain = tiny_model(mixing=mixing, prefix_len=1)
+    model = tiny_model(mixing=mixing, prefix_len=1, convolution=3, columns=4)
+    identity = torch.zeros(3, 3)
+    identity[1, 1] = 1
+    model.load_state_dict(plain.state_dict(), strict=False)
+    for block in model.net.blocks:
+        block.mlp.convolution.weight.data[:] = identity
+    x_input, ids = torch.randint(1, 6, (2, 16)), torch.zeros(2, dtype=torch.int64)
+    one, other = (m(x_input, ids, m.initial_state(2)).y_hat for m in (plain, model))
+    torch.testing.assert_close(one, other)
+
+
 def test_autocast_keeps_the_gradient_of_weights_first_used_without_one():
     # A cast cached in the no-gradient cycles would silently cut the last cycle's gradient.
     model = tiny_model(n=1, T=2)
@@ -124,7 +165,15 @@ def test_autocast_keeps_the_gradient_of_weights_first_used_without_one():
         ({"mixing": "attention", "dim": 20, "heads": 3}, "model.dim=20 .* model.heads=3"),
         ({"mixing": "convolution"}, "model.mixing='convolution' must be"),
         ({"mixing": "mlp", "positions": "rotary"}, "model.positions=rotary has no effect"),
-        ({"positions": "sinus"}, "model.positions='sinus' must be"),
+        ({"positions": "sinus"}, "model.positions='sinus' must be one of rotary, "),
+        ({"convolution": 2}, "model.convolution=2 must be odd"),
+        ({"convolution": 3}, "model.columns=None must divide"),
+        ({"convolution": 3, "columns": 5}, "model.columns=5 must divide its 16 cells"),
+        ({"mixing": "attention", "positions": "rotary_2d"}, "model.columns=None must divide"),
+        (
+            {"mixing": "attention", "positions": "rotary_2d", "columns": 4, "heads": 8},
+            "rotary_2d halves each head",
+        ),
         ({"T": 0}, "model.T=0 must be at least 1"),
         ({"prefix_len": 1, "identifier_dim": 100}, "model.identifier_dim=100 does not fit"),
     ],

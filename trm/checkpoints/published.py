@@ -18,7 +18,7 @@ from torch import Tensor
 from trm.errors import InputError
 from trm.files import written_whole
 from trm.models.hrm import HierarchicalReasoningModel
-from trm.models.layers import swiglu_width
+from trm.models.layers import GridConvolution, swiglu_width
 from trm.models.trm import TinyRecursiveModel
 
 PREFIX = "_orig_mod.model."  # of every key in a file written by the published training script
@@ -133,10 +133,12 @@ def save_published(model: TinyRecursiveModel, path: str | Path) -> None:
     Raises:
         InputError: a variant that the published code does not have
     """
-    plain_trm = type(model) is TinyRecursiveModel and model.answer_net is None
-    if not (plain_trm or type(model) is HierarchicalReasoningModel):
+    is_trm = type(model) is TinyRecursiveModel and model.answer_net is None
+    convolves = any(isinstance(part, GridConvolution) for part in model.modules())
+    if convolves or not (is_trm or type(model) is HierarchicalReasoningModel):
         raise InputError(
-            f"{type(model).__name__} has no published layout; save it with trm.save instead"
+            f"{type(model).__name__}{' with a convolution' if convolves else ''} has no published "
+            f"layout; save it with trm.save instead"
         )
     weights = {
         f"{PREFIX}{_INNER}{published_name(name)}": tensor

@@ -1,6 +1,7 @@
 """The layers that the recursive models share, numerically those of the published code."""
 
 from collections.abc import Callable
+from functools import partial
 from math import sqrt
 from typing import Any, Literal
 
@@ -15,12 +16,19 @@ Mixing = Literal["attention", "mlp"]
 
 _RMS_EPS = 1e-5
 _ROTARY_BASE = 10_000.0
+_GRID_BASE = 100.0  # the slowest turn spans some two hundred rows, more than any grid here has
 _TRUNCATED_STD = 0.87962566103423978  # of a unit normal cut at two standard deviations
 
 
 def rms_norm(h: Tensor) -> Tensor:
     """Scale the last axis to root mean square 1; no parameters."""
     return F.rms_norm(h, h.shape[-1:], eps=_RMS_EPS)
+
+
+def rms_norm_first(h: Tensor) -> Tensor:
+    """Scale the first axis to root mean square 1, in float32 or wider as torch's own norm does."""
+    wide = h.to(torch.promote_types(h.dtype, torch.float32))
+    return (wide * torch.rsqrt(wide.square().mean(0, keepdim=True) + _RMS_EPS)).to(h.dtype)
 
 
 def truncated_normal_(
@@ -45,38 +53,103 @@ def swiglu_width(dim: int, expansion: float, multiple: int) -> int:
     return -(-round(expansion * dim * 2 / 3) // multiple) * multiple
 
 
-class SwiGLU(nn.Module):
-    """Gated MLP on the last axis: ``down(silu(gate) * up)``; see ``swiglu_width``."""
+class GridConvolution(nn.Module):
+    """Let each cell see its neighbours on the grid, every feature alone (depthwise).
 
-    def __init__(self, dim: int, expansion: float, multiple: int) -> None:
+    URM (arXiv 2512.14693) has a short convolution along the sequence at the same place, within
+    SwiGLU; this one knows rows and columns. Positions in front of the grid stay as they are.
+
+    Args:
+        features: of each position
+        side: rows and columns of the kernel, odd
+        columns: of the grid
+        prefix_len: positions in front of the grid
+        batch_first: whether (batch, seq, features) or (seq, batch, features) comes in
+    """
+
+    def __init__(
+        self, features: int, side: int, columns: int | None, prefix_len: int, batch_first: bool
+    ) -> None:
+        super().__init__()
+        assert columns is not None, "checked where the sizes are known"
+        self.columns, self.prefix_len, self.batch_first = columns, prefix_len, batch_first
+        self.weight = nn.Parameter(
+            truncated_normal_(torch.empty(features, 1, side, side), 1 / side)
+        )
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map (batch, seq, features) or (seq, batch, features) to the same."""
+        h = rearrange(h, "b l d -> b d l" if self.batch_first else "l b d -> b d l")
+        prefix, grid = h.tensor_split([self.prefix_len], dim=-1)
+        grid = rearrange(grid, "b d (rows columns) -> b d rows columns", columns=self.columns)
+        grid = F.conv2d(grid, self.weight, padding="same", groups=len(self.weight))
+        h = torch.cat([prefix, rearrange(grid, "b d rows columns -> b d (rows columns)")], dim=-1)
+        return rearrange(h, "b d l -> b l d" if self.batch_first else "b d l -> l b d")
+
+
+class SwiGLU(nn.Module):
+    """Gated MLP: ``down(silu(gate) * up)``; see ``swiglu_width``."""
+
+    def __init__(
+        self,
+        dim: int,
+        expansion: float,
+        multiple: int,
+        convolution: Callable[[int], GridConvolution] | None = None,
+    ) -> None:
         super().__init__()
         hidden = swiglu_width(dim, expansion, multiple)
         self.gate_up = linear(dim, 2 * hidden)
         self.down = linear(hidden, dim)
+        self.convolution = convolution(hidden) if convolution else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """Map (..., dim) to (..., dim)."""
+        """Map the last axis of (..., dim)."""
         gate, up = self.gate_up(h).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        h = F.silu(gate) * up
+        return self.down(h if self.convolution is None else self.convolution(h))
+
+    def on_first_axis(self, h: Tensor) -> Tensor:
+        """Map the first axis of (dim, columns): a product with the weights from the left."""
+        gate, up = (self.gate_up.weight @ h).chunk(2)
+        return self.down.weight @ (F.silu(gate) * up)
 
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al., arXiv 2104.09864): base 10000, halves rotated.
+    """Rotary positions (Su et al., arXiv 2104.09864): halves rotated.
+
+    Along the sequence, base 10000, as published; or, with ``columns``, half of the frequencies
+    along the rows of the grid and half along its columns, so that neighbours above and beside look
+    alike everywhere. Positions in front of the grid then stand in a row of their own above it.
 
     The tables follow the module's dtype but are always rounded from float64, so that
     ``model.double()`` is exact.
+
+    Args:
+        head_dim: even; with ``columns``, a multiple of 4
+        seq_len: positions
+        columns: of the grid; None for positions along the sequence
+        prefix_len: positions in front of the grid
     """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, head_dim: int, seq_len: int) -> None:
+    def __init__(
+        self, head_dim: int, seq_len: int, columns: int | None = None, prefix_len: int = 0
+    ) -> None:
         super().__init__()
         with torch.device("cpu"):  # whatever device the model is made on, "meta" included
-            even = torch.arange(0, head_dim, 2, dtype=torch.float64)
-            positions = torch.arange(seq_len, dtype=torch.float64)
-            angle = torch.outer(positions, _ROTARY_BASE ** (-even / head_dim)).repeat(1, 2)
-            self._exact = {"cos": angle.cos(), "sin": angle.sin()}
+            position = torch.arange(seq_len, dtype=torch.float64)
+            if columns is None:
+                angle = _angles(position, head_dim, _ROTARY_BASE)
+            else:
+                row = ((position - prefix_len) / columns).floor().clamp(min=-1)
+                column = torch.where(row < 0, position, (position - prefix_len) % columns)
+                axes = (_angles(axis, head_dim // 2, _GRID_BASE) for axis in (row, column))
+                angle = torch.cat([*axes], 1)
+            cos, sin = angle.cos(), angle.sin()
+            self._exact = {"cos": torch.cat([cos, cos], 1), "sin": torch.cat([-sin, sin], 1)}
         like = torch.empty(0)
         for name, table in self._exact.items():
             self.register_buffer(name, table.to(like.dtype).to(like.device), persistent=False)
@@ -89,11 +162,16 @@ class Rotary(nn.Module):
         return self
 
     def forward(self, h: Tensor) -> Tensor:
-        """Rotate (batch, heads, seq, head_dim)."""
-        first, second = h.chunk(2, dim=-1)
-        rotated = torch.cat([-second, first], dim=-1)
+        """Rotate (..., seq, head_dim)."""
+        swapped = h.roll(h.shape[-1] // 2, dims=-1)  # the sign of the first half is in the table
         # Under autocast h is bfloat16 and the tables are not: rotate in float32, as published.
-        return (h * self.cos + rotated * self.sin).to(h.dtype)
+        return (h * self.cos + swapped * self.sin).to(h.dtype)
+
+
+def _angles(position: Tensor, dim: int, base: float) -> Tensor:
+    """Return (positions, dim / 2) angles of geometrically falling frequencies."""
+    even = torch.arange(0, dim, 2, dtype=torch.float64)
+    return torch.outer(position, base ** (-even / dim))
 
 
 class AttentionMixing(nn.Module):
@@ -112,26 +190,30 @@ class AttentionMixing(nn.Module):
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
         """Map (batch, seq, dim) to (batch, seq, dim)."""
-        q, k, v = rearrange(
+        qkv = rearrange(
             self.qkv(h), "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads
         )
-        if rotary is not None:
-            q, k = rotary(q), rotary(k)
+        q, k = qkv[:2] if rotary is None else rotary(qkv[:2])
+        v = qkv[2]
         out = F.scaled_dot_product_attention(q, k, v)
         return rms_norm(h + self.out(rearrange(out, "b heads l d -> b l (heads d)")))
 
 
 class MLPMixing(nn.Module):
-    """A SwiGLU over the positions, each feature alike; the norm too runs over positions."""
+    """A SwiGLU over the positions, each feature alike; the norm too runs over positions.
+
+    Positions come first in memory: every product is then one plain matrix product, and nothing is
+    ever transposed.
+    """
 
     def __init__(self, seq_len: int, expansion: float, multiple: int) -> None:
         super().__init__()
         self.mlp = SwiGLU(seq_len, expansion, multiple)
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
-        """Map (batch, seq, dim) to (batch, seq, dim)."""
-        h = rearrange(h, "b l d -> b d l")
-        return rearrange(rms_norm(h + self.mlp(h)), "b d l -> b l d")
+        """Map (seq, batch, dim) to (seq, batch, dim)."""
+        flat = rearrange(h, "l b d -> l (b d)")
+        return rms_norm_first(flat + self.mlp.on_first_axis(flat)).view_as(h)
 
 
 class Block(nn.Module):
@@ -145,6 +227,7 @@ class Block(nn.Module):
         heads: int,
         expansion: float,
         hidden_multiple: int,
+        convolution: Callable[[int], GridConvolution] | None,
     ) -> None:
         super().__init__()
         self.mixing: AttentionMixing | MLPMixing
@@ -152,10 +235,10 @@ class Block(nn.Module):
             self.mixing = AttentionMixing(dim, heads)
         else:
             self.mixing = MLPMixing(seq_len, expansion, hidden_multiple)
-        self.mlp = SwiGLU(dim, expansion, hidden_multiple)
+        self.mlp = SwiGLU(dim, expansion, hidden_multiple, convolution)
 
     def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
-        """Map (batch, seq, dim) to (batch, seq, dim)."""
+        """Map (batch, seq, dim), or for an MLP over positions (seq, batch, dim), to the same."""
         h = self.mixing(h, rotary)
         return rms_norm(h + self.mlp(h))
 
@@ -172,16 +255,26 @@ class Net(nn.Module):
         heads: int,
         expansion: float,
         hidden_multiple: int,
-        rotary: bool,
+        rotary: Callable[[int, int], Rotary] | None,
+        convolution: Callable[..., GridConvolution] | None = None,
     ) -> None:
         super().__init__()
+        self.batch_first = mixing == "attention"
+        if convolution is not None:
+            convolution = partial(convolution, batch_first=self.batch_first)
         self.blocks = nn.ModuleList(
-            Block(dim, seq_len, mixing, heads, expansion, hidden_multiple) for _ in range(layers)
+            Block(dim, seq_len, mixing, heads, expansion, hidden_multiple, convolution)
+            for _ in range(layers)
         )
-        self.rotary = Rotary(dim // heads, seq_len) if rotary else None
+        self.rotary = rotary(dim // heads, seq_len) if rotary else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """Map (batch, seq, dim) to (batch, seq, dim)."""
+        """Map (batch, seq, dim) to (batch, seq, dim).
+
+        With an MLP over positions, what is returned is a view of (seq, batch, dim) in memory. What
+        the recursion makes of it keeps that order, so that the next call finds it as it needs it.
+        """
+        h = h if self.batch_first else h.transpose(0, 1)
         for block in self.blocks:
             h = block(h, self.rotary)
-        return h
+        return h if self.batch_first else h.transpose(0, 1)

@@ -2,7 +2,7 @@
 
 from functools import partial
 from math import sqrt
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from trm.errors import InputError
 from trm.models.identifiers import IdentifierTable
-from trm.models.layers import Mixing, Net, linear, truncated_normal_
+from trm.models.layers import GridConvolution, Mixing, Net, Rotary, linear, truncated_normal_
 from trm.models.recursion import RecursiveModel, State, Step
 
-Positions = Literal["rotary", "learned", "none"]
+Positions = Literal["rotary", "rotary_2d", "learned", "none"]
 Gradient = Literal["cycle", "one_step"]
 
 _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
@@ -31,10 +31,14 @@ class TinyRecursiveModel(RecursiveModel):
         dim: width
         layers: blocks of the network
         mixing: how positions see each other, ``attention`` or ``mlp``
-        positions: ``rotary`` or ``learned`` for attention; an MLP mixer needs ``none``
+        positions: ``rotary``, ``rotary_2d`` (along rows and columns) or ``learned`` for attention;
+            an MLP mixer needs ``none``
         heads: attention heads
         expansion: SwiGLU expansion
         hidden_multiple: SwiGLU widths are rounded up to a multiple of it; 256 as published
+        convolution: side of a depthwise kernel within each SwiGLU over features, by which a cell
+            sees its neighbours on the grid; 0 for none, as published
+        columns: of the grid; needed with a convolution and with ``rotary_2d``
         n: latent recursions before each answer update
         T: recursion cycles, of which the last carries gradient
         separate: give the answer update a network of its own (f_H beside f_L)
@@ -61,6 +65,8 @@ class TinyRecursiveModel(RecursiveModel):
         heads: int = 8,
         expansion: float = 4,
         hidden_multiple: int = 256,
+        convolution: int = 0,
+        columns: int | None = None,
         n: int = 6,
         T: int = 3,
         separate: bool = False,
@@ -95,12 +101,26 @@ class TinyRecursiveModel(RecursiveModel):
             raise InputError(f"model.mixing={mixing!r} must be attention or mlp")
         if gradient not in ("cycle", "one_step"):
             raise InputError(f"model.gradient={gradient!r} must be cycle or one_step")
-        if positions not in ("rotary", "learned", "none"):
-            raise InputError(f"model.positions={positions!r} must be rotary, learned or none")
-        if positions == "rotary" and mixing == "mlp":
+        if positions not in get_args(Positions):
+            choices = ", ".join(get_args(Positions))
+            raise InputError(f"model.positions={positions!r} must be one of {choices}")
+        if positions.startswith("rotary") and mixing == "mlp":
             raise InputError(
-                "model.positions=rotary has no effect with model.mixing=mlp, which knows every "
-                "position by its weights; set model.positions=none"
+                f"model.positions={positions} has no effect with model.mixing=mlp, which knows "
+                f"every position by its weights; set model.positions=none"
+            )
+        if convolution and (convolution < 0 or convolution % 2 == 0):
+            raise InputError(f"model.convolution={convolution} must be odd, or 0 for none")
+        knows_grid = columns is not None and columns >= 1 and seq_len % columns == 0
+        if (convolution or positions == "rotary_2d") and not knows_grid:
+            raise InputError(
+                f"model.convolution and model.positions=rotary_2d must know the grid; "
+                f"model.columns={columns} must divide its {seq_len} cells"
+            )
+        if positions == "rotary_2d" and dim // heads % 4:
+            raise InputError(
+                f"model.positions=rotary_2d halves each head once more; model.dim={dim} over "
+                f"model.heads={heads} must be a multiple of 4"
             )
         identifier_dim = dim if identifier_dim is None else identifier_dim
         if prefix_len and identifier_dim > prefix_len * dim:
@@ -111,6 +131,16 @@ class TinyRecursiveModel(RecursiveModel):
         self.n, self.T, self.gradient = n, T, gradient
         self.seq_len, self.prefix_len = seq_len, prefix_len
         length = prefix_len + seq_len
+        rotary: partial[Rotary] | None = None
+        if positions == "rotary":
+            rotary = partial(Rotary)
+        if positions == "rotary_2d":
+            rotary = partial(Rotary, columns=columns, prefix_len=prefix_len)
+        convolving: partial[GridConvolution] | None = None
+        if convolution:
+            convolving = partial(
+                GridConvolution, side=convolution, columns=columns, prefix_len=prefix_len
+            )
         net = partial(
             Net,
             layers,
@@ -120,7 +150,8 @@ class TinyRecursiveModel(RecursiveModel):
             heads,
             expansion,
             hidden_multiple,
-            positions == "rotary",
+            rotary,
+            convolving,
         )
         self.net = net()
         self.answer_net = net() if separate else None
