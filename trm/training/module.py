@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 from lightning import LightningModule
@@ -15,11 +15,12 @@ from trm import processes
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.inference.evaluation import answers, count_right
-from trm.models.recursion import Halting, RecursiveModel, State
+from trm.models.recursion import Halting, RecursiveModel, State, Step
 from trm.tasks.base import Task
+from trm.training.acceleration import Compiling, compiling, supervision_step
 from trm.training.carry import Carry, halting_logit, steps_to_take
 from trm.training.guards import HaltingWatch, all_finite, diverged
-from trm.training.losses import answer_loss, continue_target, step_loss
+from trm.training.losses import StepLoss, answer_loss, continue_target, step_loss
 from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
 from trm.training.tally import Measured, Tally, first_bad_step
 
@@ -52,6 +53,7 @@ class DeepSupervision(LightningModule):
         warmup_steps: of the learning rate, linear
         lr_min_ratio: where the cosine after warm-up ends; 1 keeps the rate constant
         gradient_clip: largest gradient norm; null for none, as published
+        compile: ``off``, ``default``, ``max`` or ``auto``, see ``trm.training.acceleration``
         log_every_n_steps: how often training metrics are read off the device and logged
         identifier_lr: learning rate of the identifier rows, if the model has any
         identifier_weight_decay: theirs, too
@@ -80,6 +82,7 @@ class DeepSupervision(LightningModule):
         identifier_lr: float = 1e-4,
         identifier_weight_decay: float = 1.0,
         identifiers_only: bool = False,
+        compile: Compiling = "auto",
         log_every_n_steps: int = 10,
         seed: int = 0,
     ) -> None:
@@ -110,6 +113,9 @@ class DeepSupervision(LightningModule):
         halting = halting or model.halting
         if halting not in ("solved", "continue"):
             raise InputError(f"train.halting={halting!r} must be solved or continue")
+        if compile not in get_args(Compiling):
+            choices = ", ".join(get_args(Compiling))
+            raise InputError(f"train.compile={compile!r} must be one of {choices}")
         self.automatic_optimization = False
         self.model, self.task = model, task
         self.make_optimizer = optimizer
@@ -129,6 +135,8 @@ class DeepSupervision(LightningModule):
                     "for them with model.prefix_len"
                 )
             model.requires_grad_(False)
+        self.compiling = compile
+        self._compiled: AbstractContextManager[Any] | None = None  # until the first batch
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carry = None
@@ -161,13 +169,7 @@ class DeepSupervision(LightningModule):
         optimizer.zero_grad()
         states, q_hats, losses = [], [], []
         for part, is_last in self._slices(len(batch)):
-            puzzles = carry.puzzles[part]
-            step = self.model(puzzles.x_input, puzzles.puzzle_id, carry.state[part])
-            target = None
-            if self.halting == "continue":
-                last = carry.steps[part] + 1 >= self.N_sup
-                target = continue_target(self.model, puzzles, step.state.detach(), last)
-            loss = step_loss(step, puzzles.y_true, self.answer_loss, target)
+            step, loss = self.supervise(carry.puzzles[part], carry.state[part], carry.steps[part])
             with nullcontext() if is_last else self._gradients_kept_local():
                 self.manual_backward(loss.total.sum() / len(batch))
             states.append(step.state.detach())
@@ -185,6 +187,28 @@ class DeepSupervision(LightningModule):
         q_hat = torch.cat(q_hats)
         self.carry = carry.advance(State.cat(states), q_hat, self.N_sup, must_take)
         self.tally.add(losses, q_hat, self.carry)
+
+    def supervise(self, puzzles: Batch, state: State, steps: Tensor) -> tuple[Step, StepLoss]:
+        """Take one supervision step and score it.
+
+        Args:
+            puzzles: in hand
+            state: where each stands
+            steps: taken before, (batch,) int64
+        """
+        if self._compiled is None:
+            shape = puzzles.x_input.shape
+            steps_in_all = self.trainer.max_steps
+            self._compiled = compiling(
+                self.compiling, self.model, shape, puzzles.x_input.device, steps_in_all
+            )
+        with self._compiled:
+            step = supervision_step(self.model, puzzles, state)
+            target = None
+            if self.halting == "continue":
+                last = steps + 1 >= self.N_sup
+                target = continue_target(self.model, puzzles, step.state.detach(), last)
+        return step, step_loss(step, puzzles.y_true, self.answer_loss, target)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Read the training metrics off the device, now and then."""
