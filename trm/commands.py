@@ -36,7 +36,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 _LOCK = ".lock"  # in a run's folder, held while a process trains there
-_MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
+MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
 
 def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -54,7 +54,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
             return main(cfg)
         except Stopped as stopped:
             _end_stopped(stopped)
-        except _MENDABLE as error:  # caught here, Hydra prints nothing of its own
+        except MENDABLE as error:  # caught here, Hydra prints nothing of its own
             fail(one_line(error, config_name))
         except OSError as error:
             if error.errno not in _OF_THE_DISK:
@@ -75,7 +75,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     except BrokenPipeError:  # the reader, "head" say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except _MENDABLE as error:
+    except MENDABLE as error:
         fail(one_line(error, config_name))
     except Exception as error:
         if composed:

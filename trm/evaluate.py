@@ -16,10 +16,11 @@ from trm.build import check_types
 from trm.checkpoints import native
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
+from trm.devices import pick_device
 from trm.errors import InputError
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.evaluation import evaluate
-from trm.models.recursion import RecursiveModel
+from trm.models.recursion import Halting, RecursiveModel
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
@@ -31,6 +32,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("limit", "N_sup", "votes"), int | None),
     **dict.fromkeys(("split", "device"), str),
     "batch_size": int,
+    "early_exit": bool,
     "data": dict,
 }
 
@@ -55,10 +57,14 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
     steps = trained_steps if config["N_sup"] is None else config["N_sup"]
     said = f"{model.size:,} parameters, trained {checkpoint.step} steps"
-    asked = _Asked(config, task, model, data, steps, device, said)
+    halting = checkpoint.config["train"].get("halting") or model.halting
+    early_exit = halting if config["early_exit"] else None
+    asked = _Asked(config, task, model, data, steps, device, said, early_exit)
     votes = data.votes is not None and config["split"] == "test"
     if not votes and (config["submission"] is not None or config["votes"] is not None):
         raise InputError("submission and votes are for the split test of ARC; leave them null here")
+    if votes and config["early_exit"]:
+        raise InputError("early_exit=true has no effect on votes, which all take every step")
     measured = _vote(asked) if votes else _evaluate(asked)
     result = {
         "format": FORMAT,
@@ -106,24 +112,30 @@ class _Asked(NamedTuple):
     steps: int
     device: torch.device
     said: str
+    early_exit: Halting | None
 
 
 def _evaluate(asked: _Asked) -> dict[str, Any]:
     """Count hits after each supervision step, and print them."""
-    config, task, model, data, steps, device, said = asked
+    config, task, model, data, steps, device, said, _ = asked
     puzzles = data.splits[config["split"]][: config["limit"]]
     with _progress(len(puzzles)) as on_batch:
-        evaluation = evaluate(model, task, puzzles, steps, config["batch_size"], device, on_batch)
-    title = f"{task.name}: {len(puzzles)} {config['split']} puzzles, {said}"
+        evaluation = evaluate(
+            model, task, puzzles, steps, config["batch_size"], device, on_batch, asked.early_exit
+        )
+    each = evaluation.taken / evaluation.n
+    title = (
+        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {said}, "
+        f"{evaluation.wall_time_s:.0f} s on {device}, {each:.1f} steps a puzzle"
+    )
     console = Console()
-    console.print(result_table(evaluation, f"{title}, {evaluation.wall_time_s:.0f} s on {device}"))
-    console.print(thinking(task, puzzles, evaluation))
-    return {"evaluation": accuracies(evaluation)}
+    console.print(result_table(evaluation, title), thinking(task, puzzles, evaluation))
+    return {"evaluation": accuracies(evaluation), "steps_per_puzzle": each}
 
 
 def _vote(asked: _Asked) -> dict[str, Any]:
     """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
-    config, _, model, data, steps, device, said = asked
+    config, _, model, data, steps, device, said, _ = asked
     votes = data.votes.narrowed(config["limit"], config["votes"])
     with _progress(len(votes.puzzles)) as on_batch:
         ballot = vote(model, votes, steps, config["batch_size"], device, on_batch)
@@ -166,23 +178,6 @@ def _check(config: dict[str, Any]) -> None:
         path = config[name] and Path(config[name])
         if path and (path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise InputError(f"{name}={path} cannot be written; name a file in a folder of yours")
-
-
-def pick_device(name: str) -> torch.device:
-    """Resolve ``auto`` to the best device there is.
-
-    Raises:
-        InputError: no such device here
-    """
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    try:
-        torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise InputError(f"device={name} cannot be used ({said}); device=cpu always can") from None
-    return torch.device(name)
 
 
 def _data(config: dict[str, Any], trained_on: dict[str, Any], task: Task) -> PuzzleData:

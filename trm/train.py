@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
@@ -14,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from trm import processes
-from trm.build import build, check_arguments
+from trm.build import build
 from trm.checkpoints import continuing, native
 from trm.commands import (
     kept_folder,
@@ -33,15 +32,15 @@ from trm.report.results import FORMAT, birth_certificate, read_result, write_jso
 from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
+from trm.training.assembly import averaging, data_module, precision, training_module
 from trm.training.checks import (
     check_config,
     check_identifiers,
     check_monitors,
     check_processes,
 )
-from trm.training.ema import EMA
 from trm.training.guards import DivergenceError
-from trm.training.module import DeepSupervision, MakeOptimizer
+from trm.training.module import DeepSupervision
 from trm.training.progress import TrainingProgress
 from trm.training.saving import AtomicCheckpointIO, LastCheckpoint, RunCard
 
@@ -77,15 +76,13 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
         # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.
         keep_rows = not config["train"]["identifiers_only"]
         native.load_weights(model, native.read(config["init_from"]), keep_rows)
-    batch_sizes, settings = _split(config["train"])
-    optimizer = _optimizer(config["optimizer"])
-    module = DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
+    module = training_module(config, task, model)
     # What takes long comes after what may be refused.
     data = data or load_data(config["data"], task)
     check_identifiers(model, data)
     if resumed is not None:
         continuing.check_continues(resumed, config, data.manifest["sha256"])
-    datamodule = PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
+    datamodule = data_module(config, task, data)
 
     folder = resumed and continuing.home(resumed, config["run_dir"])
     folder = folder or run_folder(config, task.name)
@@ -102,26 +99,6 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
         result = _result(trainer, module, data, config, card, files)
         _test_and_report(module, data, result, folder, trainer)
     return result
-
-
-def _split(train: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
-    """Split the section ``train`` into what the data module takes and what the module takes."""
-    batch_sizes = {name: train[name] for name in ("batch_size", "eval_batch_size")}
-    settings = {name: value for name, value in train.items() if name not in batch_sizes}
-    check_arguments(PuzzleDataModule, batch_sizes, "train")
-    check_arguments(DeepSupervision, settings, "train")
-    return batch_sizes, settings
-
-
-def _optimizer(config: dict[str, Any]) -> MakeOptimizer:
-    """Make the function that makes the optimizer, and try it on one parameter."""
-    try:
-        make: MakeOptimizer = instantiate(config, _convert_="all")
-        make([torch.nn.Parameter(torch.zeros(1))])
-    except Exception as error:  # each optimizer refuses bad values in its own way
-        said = " ".join(str(error).split())
-        raise InputError(f"optimizer: {said}") from None
-    return make
 
 
 class _Files(NamedTuple):
@@ -156,18 +133,11 @@ def _trainer(
     cfg: DictConfig, config: dict[str, Any], folder: Path, callbacks: list[Callback]
 ) -> Trainer:
     callbacks = [TrainingProgress(config["train"]["batch_size"]), *callbacks]
-    if config["ema"] is not None:
-        check_arguments(EMA, config["ema"], "ema")
-        callbacks.append(EMA(**config["ema"]))
+    callbacks += averaging(config)
     callbacks += instantiate(cfg.callbacks or {}, _convert_="all").values()
-    precision = config["trainer"]["precision"]
-    if precision == "auto":
-        accelerator = config["trainer"]["accelerator"]
-        on_gpu = torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda")
-        precision = "bf16-mixed" if on_gpu else "32-true"
     trainer: Trainer = instantiate(
         cfg.trainer,
-        precision=precision,
+        precision=precision(config["trainer"]),
         log_every_n_steps=config["train"]["log_every_n_steps"],
         default_root_dir=str(folder),
         callbacks=callbacks,

@@ -136,6 +136,14 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
         return self
 
 
+def halting_logit(step: Step, halting: Halting) -> Tensor:
+    """Return what stops a puzzle when positive, (batch,)."""
+    if halting == "solved":
+        return step.q_hat
+    assert step.q_continue is not None, "every model here has both logits"
+    return step.q_hat - step.q_continue
+
+
 def trajectory(
     model: RecursiveModel, x_input: Tensor, puzzle_id: Tensor, steps: int
 ) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trm import counter_rng, processes
 from trm.data.sampler import Batch
-from trm.models.recursion import Halting, State, Step
+from trm.models.recursion import State
 
 _EXPLORATION = 1  # tells this use of (seed, step, slot) from the sampler's
 
@@ -80,14 +80,6 @@ class Carry:
         at = {name: tensor[mine].to(device) for name, tensor in saved.items()}
         puzzles = Batch(at["x_input"], at["y_true"], at["puzzle_id"])
         return cls(puzzles, State(at["y"], at["z"]), at["steps"], at["halted"])
-
-
-def halting_logit(step: Step, halting: Halting) -> Tensor:
-    """Return what stops a puzzle when positive, (batch,)."""
-    if halting == "solved":
-        return step.q_hat
-    assert step.q_continue is not None, "every model here has both logits"
-    return step.q_hat - step.q_continue
 
 
 def should_halt(q_hat: Tensor, step: Tensor, N_sup: int) -> Tensor:

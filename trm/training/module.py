@@ -15,10 +15,10 @@ from trm import processes
 from trm.data.sampler import Batch
 from trm.errors import InputError
 from trm.inference.evaluation import answers, count_right
-from trm.models.recursion import Halting, RecursiveModel, State, Step
+from trm.models.recursion import Halting, RecursiveModel, State, Step, halting_logit
 from trm.tasks.base import Task
-from trm.training.acceleration import Compiling, compiling, supervision_step
-from trm.training.carry import Carry, halting_logit, steps_to_take
+from trm.training.acceleration import Compiling, compiling
+from trm.training.carry import Carry, steps_to_take
 from trm.training.guards import HaltingWatch, all_finite, diverged
 from trm.training.losses import StepLoss, answer_loss, continue_target, step_loss
 from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
@@ -65,6 +65,7 @@ class DeepSupervision(LightningModule):
     """
 
     carry: Carry | None
+    _compiled: AbstractContextManager[Any] | None
 
     def __init__(
         self,
@@ -136,7 +137,8 @@ class DeepSupervision(LightningModule):
                 )
             model.requires_grad_(False)
         self.compiling = compile
-        self._compiled: AbstractContextManager[Any] | None = None  # until the first batch
+        # What to compile, and whether, is known with the first batch.
+        self._compiled = nullcontext() if compile == "off" else None
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carry = None
@@ -197,13 +199,11 @@ class DeepSupervision(LightningModule):
             steps: taken before, (batch,) int64
         """
         if self._compiled is None:
-            shape = puzzles.x_input.shape
+            shape, device = puzzles.x_input.shape, puzzles.x_input.device
             steps_in_all = self.trainer.max_steps
-            self._compiled = compiling(
-                self.compiling, self.model, shape, puzzles.x_input.device, steps_in_all
-            )
+            self._compiled = compiling(self.compiling, self.model, shape, device, steps_in_all)
         with self._compiled:
-            step = supervision_step(self.model, puzzles, state)
+            step = self.model(puzzles.x_input, puzzles.puzzle_id, state)
             target = None
             if self.halting == "continue":
                 last = steps + 1 >= self.N_sup

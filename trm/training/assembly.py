@@ -1,0 +1,65 @@
+"""The parts of a training run, made from its config."""
+
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+
+from trm.build import check_arguments
+from trm.data.module import PuzzleDataModule
+from trm.data.puzzles import PuzzleData
+from trm.errors import InputError
+from trm.models.recursion import RecursiveModel
+from trm.tasks.base import Task
+from trm.training.ema import EMA
+from trm.training.module import DeepSupervision, MakeOptimizer
+
+_BATCH_SIZES = ("batch_size", "eval_batch_size")  # of the section train, for the data module
+
+
+def training_module(config: dict[str, Any], task: Task, model: RecursiveModel) -> DeepSupervision:
+    """Make the LightningModule.
+
+    Raises:
+        InputError: a value it refuses, or a batch size of the wrong type
+    """
+    batch_sizes = {name: config["train"][name] for name in _BATCH_SIZES}
+    settings = {name: value for name, value in config["train"].items() if name not in batch_sizes}
+    check_arguments(PuzzleDataModule, batch_sizes, "train")
+    check_arguments(DeepSupervision, settings, "train")
+    optimizer = _optimizer(config["optimizer"])
+    return DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
+
+
+def data_module(config: dict[str, Any], task: Task, data: PuzzleData) -> PuzzleDataModule:
+    """Make the data module; its arguments were checked with the others of the section."""
+    batch_sizes = {name: config["train"][name] for name in _BATCH_SIZES}
+    return PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
+
+
+def averaging(config: dict[str, Any]) -> list[Callback]:
+    """Make the callback that averages the weights, if one is wanted."""
+    if config["ema"] is None:
+        return []
+    check_arguments(EMA, config["ema"], "ema")
+    return [EMA(**config["ema"])]
+
+
+def precision(trainer: dict[str, Any]) -> Any:
+    """Resolve ``auto`` to what the device of a section ``trainer`` is fast at."""
+    if trainer["precision"] != "auto":
+        return trainer["precision"]
+    on_gpu = torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda")
+    return "bf16-mixed" if on_gpu else "32-true"
+
+
+def _optimizer(config: dict[str, Any]) -> MakeOptimizer:
+    """Make the function that makes the optimizer, and try it on one parameter."""
+    try:
+        make: MakeOptimizer = instantiate(config, _convert_="all")
+        make([torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # each optimizer refuses bad values in its own way
+        said = " ".join(str(error).split())
+        raise InputError(f"optimizer: {said}") from None
+    return make
