@@ -1,0 +1,50 @@
+"""Plots, drawn without a screen and readable without colours."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
+from trm.files import written_whole
+
+# Okabe and Ito's palette, told apart by people who see colours differently; markers say it again.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+Curve = Sequence[tuple[float, float]]  # of x and y, both positive
+
+
+def exponent(curve: Curve) -> float:
+    """Return the slope of a straight line through the points on logarithmic axes."""
+    x, y = np.log(np.array(curve, dtype=float)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Path) -> None:
+    """Draw curves on logarithmic axes, one panel for each quantity, with their exponents.
+
+    Args:
+        panels: label of the x axis to curves by name
+        ylabel: of all panels
+        path: PNG to write
+    """
+    figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
+    for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for (name, curve), colour, marker in zip(curves.items(), _COLOURS, _MARKERS, strict=False):
+            x, y = zip(*curve, strict=True)
+            legend = f"{name}, exponent {exponent(curve):.2f}"
+            axes.plot(x, y, color=colour, marker=marker, label=legend)
+        places = sorted({x for curve in curves.values() for x, _ in curve})
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(places))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    figure.axes[0].set_ylabel(ylabel)
+    with written_whole(path) as file:
+        figure.savefig(file, format="png", dpi=150)
