@@ -80,11 +80,15 @@ class GridConvolution(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Map (batch, seq, features) or (seq, batch, features) to the same."""
         h = rearrange(h, "b l d -> b d l" if self.batch_first else "l b d -> b d l")
-        prefix, grid = h.tensor_split([self.prefix_len], dim=-1)
-        grid = rearrange(grid, "b d (rows columns) -> b d rows columns", columns=self.columns)
-        grid = F.conv2d(grid, self.weight, padding="same", groups=len(self.weight))
-        h = torch.cat([prefix, rearrange(grid, "b d rows columns -> b d (rows columns)")], dim=-1)
-        return rearrange(h, "b d l -> b l d" if self.batch_first else "b d l -> l b d")
+        grid = rearrange(
+            h[..., self.prefix_len :],
+            "b d (rows columns) -> b d rows columns",
+            columns=self.columns,
+        )
+        seen = F.conv2d(grid, self.weight, padding="same", groups=len(self.weight)).flatten(2)
+        if self.prefix_len:
+            seen = torch.cat([h[..., : self.prefix_len], seen], dim=-1)
+        return rearrange(seen, "b d l -> b l d" if self.batch_first else "b d l -> l b d")
 
 
 class SwiGLU(nn.Module):
