@@ -105,6 +105,40 @@ def test_the_generator_is_quick_and_a_function_of_its_seed():
         Maze(10).generator(0, min_path=60)(1)
 
 
+def count_shortest_paths(maze: str, side: int) -> int:
+    """Breadth-first search that counts the ways to each cell."""
+    start = maze.index("S")
+    far, ways, queue = {start: 0}, {start: 1}, deque([start])
+    while queue:
+        here = queue.popleft()
+        i, j = divmod(here, side)
+        for a, b in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+            there = a * side + b
+            if not (0 <= a < side and 0 <= b < side) or maze[there] == "#":
+                continue
+            if there not in far:
+                far[there], ways[there] = far[here] + 1, 0
+                queue.append(there)
+            if far[there] == far[here] + 1:
+                ways[there] += ways[here]
+    return ways.get(maze.index("G"), 0)
+
+
+def test_unique_mazes_have_one_shortest_path():
+    task = Maze(6)
+    mazes, _ = task.generator(0, min_path=6, walls=0.4)(300)
+    counts = [count_shortest_paths(task.decode(maze), 6) for maze in mazes]
+    said = task.has_one_shortest_path(torch.from_numpy(mazes).long())
+    assert said.tolist() == [count == 1 for count in counts]
+    assert 30 < sum(said) < 270
+    mazes, labels = task.generator(0, min_path=6, walls=0.4, unique=True)(100)
+    assert task.has_one_shortest_path(torch.from_numpy(mazes).long()).all()
+    # So turning the label and labelling the turned maze are the same.
+    symmetry = task.symmetries(torch.arange(100))
+    turned = symmetry(torch.from_numpy(mazes))
+    assert task.shortest_path(turned).equal(symmetry(torch.from_numpy(labels)))
+
+
 def test_symmetries_are_the_eight_of_the_square_and_keep_paths_optimal():
     task = Maze(6)
     mazes, labels = (

@@ -84,6 +84,15 @@ class Maze(Task):
         far = distances(self._grid(x_input != WALL), self._grid(x_input == START))
         return (torch.where(x_input == GOAL, far.flatten(1) + 1, 0)).amax(1).long()
 
+    def has_one_shortest_path(self, x_input: Tensor) -> Tensor:
+        """Mark, as (batch,) bool, the mazes in which no other path is as short as the shortest."""
+        is_open, ends = self._grid(x_input != WALL), (START, GOAL)
+        from_start, from_goal = (distances(is_open, self._grid(x_input == end)) for end in ends)
+        length = self.path_cells(x_input)
+        on_some = (from_start + from_goal).flatten(1) == length[:, None] - 1
+        on_some &= (from_start >= 0).flatten(1)
+        return (length > 0) & (on_some.sum(1) == length)  # one cell at each distance
+
     def shortest_path(self, x_input: Tensor) -> Tensor:
         """Return the label of (batch, cells) mazes that have a path, as int64 tokens.
 
@@ -128,13 +137,17 @@ class Maze(Task):
         valid = bool(self.is_valid(maze, answer))
         return None if valid else "the marks are not one unbroken path from S to G without strays"
 
-    def generator(self, seed: int, min_path: int = 18, walls: float = 0.35) -> MakePuzzles:
+    def generator(
+        self, seed: int, min_path: int = 18, walls: float = 0.35, unique: bool = False
+    ) -> MakePuzzles:
         """Return a function that makes any number of random mazes, labelled as the published ones.
 
         Args:
             seed: the mazes are a function of it and the settings
             min_path: fewest cells of a shortest path, both ends included
             walls: share of wall cells
+            unique: keep only mazes with one shortest path. Then exact and optimal are one, and the
+                label of a turned maze is the turned label.
         """
         if not 2 <= min_path <= self.cells or not 0 <= walls < 1:
             raise InputError(
@@ -147,7 +160,8 @@ class Maze(Task):
             found: list[Tensor] = []
             failed = 0
             while sum(map(len, found)) < wanted:
-                found.append(self._random(counter_rng.key(seed, next(tries)), min_path, walls))
+                mazes = self._random(counter_rng.key(seed, next(tries)), min_path, walls)
+                found.append(mazes[self.has_one_shortest_path(mazes)] if unique else mazes)
                 failed = 0 if len(found[-1]) else failed + 1
                 if failed == _MOST_TRIES:
                     raise InputError(
