@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import median
 
 ROUNDS = 3
+DEFAULT = ["experiment=sudoku_6x6"]
 SETTINGS = (
     "trainer.max_steps=60",
     "trainer.val_check_interval=1000",
     "data.train=256",
-    "data.val=8",
+    "data.val=64",
     "test.limit=0",
 )
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
@@ -35,7 +36,7 @@ def puzzles_per_s(threads: int, arguments: tuple[str, ...]) -> float:
     """Train once and read the speed from the result."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        overrides = [*SETTINGS, *sys.argv[1:], *arguments, f"run_dir={run}"]
+        overrides = [*(sys.argv[1:] or DEFAULT), *SETTINGS, *arguments, f"run_dir={run}"]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         subprocess.run(
             [sys.executable, "-m", "trm.train", *overrides],
