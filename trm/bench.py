@@ -8,6 +8,8 @@ Lightning, are clocked; unless data.path is given, cells at random stand in for 
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +137,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     options = parser.parse_args(arguments)
     quiet_lightning(None)
-    logging.getLogger("trm").setLevel(logging.ERROR)  # so few steps need no advice
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
     try:
-        measured, ratios = _measured(options)
+        with _no_advice():
+            measured, ratios = _measured(options)
     except MENDABLE as error:
         print(f"error: {one_line(error, 'train')}", file=sys.stderr)
         return 2
@@ -157,6 +159,18 @@ def main(arguments: list[str] | None = None) -> int:
             },
         )
     return 0
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep the library's warnings back: they are about whole runs, not about a few steps."""
+    log = logging.getLogger("trm")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _measured(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
