@@ -101,27 +101,7 @@ class TinyRecursiveModel(RecursiveModel):
             raise InputError(f"model.mixing={mixing!r} must be attention or mlp")
         if gradient not in ("cycle", "one_step"):
             raise InputError(f"model.gradient={gradient!r} must be cycle or one_step")
-        if positions not in get_args(Positions):
-            choices = ", ".join(get_args(Positions))
-            raise InputError(f"model.positions={positions!r} must be one of {choices}")
-        if positions.startswith("rotary") and mixing == "mlp":
-            raise InputError(
-                f"model.positions={positions} has no effect with model.mixing=mlp, which knows "
-                f"every position by its weights; set model.positions=none"
-            )
-        if convolution and (convolution < 0 or convolution % 2 == 0):
-            raise InputError(f"model.convolution={convolution} must be odd, or 0 for none")
-        knows_grid = columns is not None and columns >= 1 and seq_len % columns == 0
-        if (convolution or positions == "rotary_2d") and not knows_grid:
-            raise InputError(
-                f"model.convolution and model.positions=rotary_2d must know the grid; "
-                f"model.columns={columns} must divide its {seq_len} cells"
-            )
-        if positions == "rotary_2d" and dim // heads % 4:
-            raise InputError(
-                f"model.positions=rotary_2d halves each head once more; model.dim={dim} over "
-                f"model.heads={heads} must be a multiple of 4"
-            )
+        _check_places(positions, mixing, dim / heads, convolution, columns, seq_len)
         identifier_dim = dim if identifier_dim is None else identifier_dim
         if prefix_len and identifier_dim > prefix_len * dim:
             raise InputError(
@@ -222,3 +202,35 @@ class TinyRecursiveModel(RecursiveModel):
         empty = torch.empty(2, *shape, dtype=self.y_init.dtype, device=generator.device)
         y, z = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
         return State(y, z)
+
+
+def _check_places(
+    positions: str,
+    mixing: str,
+    head_dim: float,
+    convolution: int,
+    columns: int | None,
+    seq_len: int,
+) -> None:
+    """Refuse what does not say clearly where a cell is."""
+    if positions not in get_args(Positions):
+        choices = ", ".join(get_args(Positions))
+        raise InputError(f"model.positions={positions!r} must be one of {choices}")
+    if positions.startswith("rotary") and mixing == "mlp":
+        raise InputError(
+            f"model.positions={positions} has no effect with model.mixing=mlp, which knows "
+            f"every position by its weights; set model.positions=none"
+        )
+    if convolution and (convolution < 0 or convolution % 2 == 0):
+        raise InputError(f"model.convolution={convolution} must be odd, or 0 for none")
+    knows_grid = columns is not None and columns >= 1 and seq_len % columns == 0
+    if (convolution or positions == "rotary_2d") and not knows_grid:
+        raise InputError(
+            f"model.convolution and model.positions=rotary_2d must know the grid; "
+            f"model.columns={columns} must divide its {seq_len} cells"
+        )
+    if positions == "rotary_2d" and head_dim % 4:
+        raise InputError(
+            f"model.positions=rotary_2d halves each head once more; model.dim over model.heads is "
+            f"{head_dim:g} and must be a multiple of 4"
+        )
