@@ -13,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from trm.build import build
 from trm.checkpoints import native, published
 from trm.errors import InputError
-from trm.models.recursion import RecursiveModel
+from trm.models.recursion import RecursiveModel, Trained
 from trm.tasks.base import Task
 
 _FOLDER_FORMAT = 1  # of config.json beside model.safetensors
+_SHIPPED = Path(__file__).parents[1] / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Opened:
         layout: what kind of file it was
         task: the task it was trained on, if the file says
         step: optimizer steps it was trained for, if the file says
+        config: resolved, of the run that trained it, or empty
+        manifest: of the data it was trained on, or empty
         assumed: one sentence for every setting that the file did not say
     """
 
@@ -35,7 +38,19 @@ class Opened:
     layout: str
     task: Task | None = None
     step: int | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
     assumed: list[str] = field(default_factory=list)
+
+    @property
+    def trained(self) -> Trained:
+        """How it was trained; as in the paper where the file does not say."""
+        train = self.config.get("train", {})
+        return Trained(
+            train.get("N_sup", Trained.N_sup),
+            train.get("halting") or self.model.halting,
+            train.get("loss", Trained.loss),
+        )
 
 
 def load(
@@ -57,7 +72,8 @@ def load(
     published file does not say is assumed as in the released configurations, with a warning.
 
     Args:
-        path: a file, or a folder with ``model.safetensors``
+        path: a file, a folder with ``model.safetensors``, or the name of a model that comes with
+            this package, such as ``sudoku-6x6``
         task: gives ``seq_len`` to a published file
         heads: of a published file, as the next five; what is given is not assumed
         n: latent recursions
@@ -85,17 +101,25 @@ def load(
     return opened.model
 
 
-def save(model: RecursiveModel, path: str | Path, task: Task | None = None) -> None:
+def save(
+    model: RecursiveModel,
+    path: str | Path,
+    task: Task | None = None,
+    run: dict[str, Any] | None = None,
+) -> None:
     """Write a model into a folder: ``model.safetensors`` and ``config.json``.
 
     Args:
         model: any model of this library
         path: a folder, made if need be; ``load`` and ``from_pretrained`` open it
         task: what it was trained on, so that readers know
+        run: that trained it, as ``config``, ``manifest`` and ``step``; plain types
     """
     config = {"format": _FOLDER_FORMAT, **model.settings()}
     if task is not None:
         config["task"] = task.settings()
+    if run is not None:
+        config["run"] = run
     model.save_pretrained(Path(path), config=config)
 
 
@@ -103,7 +127,7 @@ def open_model(
     path: str | Path, given: dict[str, Any], identifiers: Sequence[int | str] | None = None
 ) -> Opened:
     """Open a file or folder; arguments and errors as for ``load``."""
-    path = Path(path).expanduser()
+    path = _found(path)
     try:
         return _open_folder(path) if path.is_dir() else _open_file(path, given, identifiers)
     except InputError:
@@ -111,6 +135,20 @@ def open_model(
     except Exception as error:  # whatever a reader trips over, the file is at fault
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{path} is damaged, or made to look like a model ({said})") from error
+
+
+def shipped() -> list[str]:
+    """Return the names of the models that the package brings along."""
+    return sorted(card.parent.name for card in _SHIPPED.glob("*/config.json"))
+
+
+def _found(path: str | Path) -> Path:
+    """Return where a model lies; a bare name that is no file may be one of ``shipped``."""
+    given = Path(path).expanduser()
+    own = _SHIPPED / given
+    if given.exists() or len(given.parts) != 1 or not (own / "config.json").is_file():
+        return given
+    return own
 
 
 def _open_file(
@@ -122,7 +160,15 @@ def _open_file(
         return Opened(found.model, "published state dict", assumed=found.assumed)
     native.check_format(contents, path)
     checkpoint = native.Checkpoint(path, contents)
-    return Opened(checkpoint.model(), "checkpoint of a run", checkpoint.task(), checkpoint.step)
+    manifest = contents["trm"]["manifest"]
+    return Opened(
+        checkpoint.model(),
+        "checkpoint of a run",
+        checkpoint.task(),
+        checkpoint.step,
+        checkpoint.config,
+        manifest,
+    )
 
 
 def _open_folder(folder: Path) -> Opened:
@@ -130,6 +176,7 @@ def _open_folder(folder: Path) -> Opened:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         made_with, target, task = config.get("format"), config.get("_target_"), config.get("task")
+        run = {"step": None, "config": {}, "manifest": {}} | config.get("run", {})
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{file} cannot be read ({error}); trm.save writes such folders") from None
     if made_with != _FOLDER_FORMAT or target is None:
@@ -137,7 +184,7 @@ def _open_folder(folder: Path) -> Opened:
             f"{file} has format {made_with}, this version reads {_FOLDER_FORMAT}; write the folder "
             f"with trm.save"
         )
-    arguments = {k: v for k, v in config.items() if k not in ("format", "task")}
+    arguments = {k: v for k, v in config.items() if k not in ("format", "task", "run")}
     weights = folder / "model.safetensors"
     try:
         shapes = _shapes(weights)
@@ -148,7 +195,8 @@ def _open_folder(folder: Path) -> Opened:
     except (SafetensorError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: model.safetensors does not fit config.json: {said}") from None
-    return Opened(model, "safetensors folder", task and build(task, Task, f"{file} task"))
+    task = task and build(task, Task, f"{file} task")
+    return Opened(model, "safetensors folder", task, **run)
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:

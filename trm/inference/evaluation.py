@@ -11,7 +11,7 @@ from trm import processes
 from trm.data.puzzles import Puzzles
 from trm.data.sampler import Batch
 from trm.errors import InputError
-from trm.models.recursion import Halting, RecursiveModel, halting_logit, trajectory
+from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
 
 
@@ -24,7 +24,6 @@ class Evaluation:
         hits: for each of the task's measures, such as ``exact``, the puzzles of which it is true
         cell: sum over puzzles of the share of cells right
         first_answers: answers to the first puzzles, (steps, batch, cells) uint8
-        taken: supervision steps that were computed, over all puzzles
         wall_time_s: seconds, loading included
     """
 
@@ -32,7 +31,6 @@ class Evaluation:
     hits: dict[str, list[int]]
     cell: list[float]
     first_answers: Tensor
-    taken: int = 0
     wall_time_s: float = 0.0
 
     @property
@@ -47,36 +45,6 @@ def answers(model: RecursiveModel, batch: Batch, steps: int) -> Tensor:
     """Return the answer after each supervision step as tokens, (steps, batch, cells) uint8."""
     taken = trajectory(model, batch.x_input, batch.puzzle_id, steps)
     return torch.stack([step.y_hat.argmax(-1).to(torch.uint8) for step in taken])
-
-
-@torch.inference_mode()
-def answers_until_halted(
-    model: RecursiveModel, batch: Batch, steps: int, halting: Halting
-) -> tuple[Tensor, int]:
-    """Let puzzles leave the batch once the model says that they are solved.
-
-    Args:
-        model: in eval mode
-        batch: the puzzles
-        steps: the most to take
-        halting: what the model was trained to stop by
-
-    Returns:
-        answers as of ``answers``, where a puzzle that left keeps its last, and the number of
-        supervision steps that were computed
-    """
-    y = torch.zeros(steps, *batch.x_input.shape, dtype=torch.uint8, device=batch.x_input.device)
-    going = torch.arange(len(batch), device=y.device)
-    state, taken = model.initial_state(len(batch)), 0
-    for k in range(steps):
-        step = model(batch.x_input[going], batch.puzzle_id[going], state)
-        y[k:, going] = step.y_hat.argmax(-1).to(torch.uint8)
-        taken += len(going)
-        goes_on = halting_logit(step, halting) <= 0
-        going, state = going[goes_on], step.state[goes_on]
-        if not len(going):
-            break
-    return y, taken
 
 
 def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
@@ -104,11 +72,11 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] = lambda done: None,
-    early_exit: Halting | None = None,
 ) -> Evaluation:
-    """Evaluate a model on puzzles; nothing but the counts and one batch of answers is kept.
+    """Evaluate a model after every supervision step, as the papers do.
 
-    The counts stay on the device until the end.
+    Nothing but the counts and one batch of answers is kept; ``trm.inference.record`` keeps more,
+    and knows early exit, rollouts and views. The counts stay on the device until the end.
 
     Where several processes train together, each calls this and evaluates its share of the puzzles.
 
@@ -120,8 +88,6 @@ def evaluate(
         batch_size: puzzles at once
         device: where to run
         on_batch: told how many puzzles are done
-        early_exit: let puzzles leave by this rule and keep their answers; None takes all through
-            all steps, as the papers do
 
     Raises:
         InputError: ``steps`` or ``batch_size`` below 1
@@ -132,22 +98,16 @@ def evaluate(
     start = time.perf_counter()
     counts: list[Tensor] = []
     first_answers = torch.zeros(steps, 0, task.cells, dtype=torch.uint8)
-    taken = 0
     mine = puzzles[processes.share(len(puzzles))]
     for first in range(0, len(mine), batch_size):
         batch = Batch.of(mine[first : first + batch_size], device)
-        if early_exit is None:
-            y, here = answers(model, batch, steps), steps * len(batch)
-        else:
-            y, here = answers_until_halted(model, batch, steps, early_exit)
+        y = answers(model, batch, steps)
         first_answers = first_answers if first else y.cpu()
         counts.append(count_right(task, batch, y))
-        taken += here
         on_batch(min(first + batch_size, len(mine)))
     none = torch.zeros(1, steps, len(task.measures) + 1, dtype=torch.float64)
     sums = torch.cat([none, *(count[None].cpu().double() for count in counts)]).sum(0)
     *hits, cell = processes.summed(sums).T.tolist()
     whole = {name: [round(k) for k in row] for name, row in zip(task.measures, hits, strict=True)}
-    taken = round(processes.summed(torch.tensor([taken]).double()).item())
     wall_time_s = time.perf_counter() - start
-    return Evaluation(len(puzzles), whole, cell, first_answers, taken, wall_time_s)
+    return Evaluation(len(puzzles), whole, cell, first_answers, wall_time_s)

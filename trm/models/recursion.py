@@ -19,6 +19,21 @@ _IDENTIFIERS = "identifiers.safetensors"
 
 
 @dataclass(frozen=True)
+class Trained:
+    """How a model was trained, as far as its weights do not tell; the defaults are the paper's.
+
+    Attributes:
+        N_sup: supervision steps, at most
+        halting: what it learned to stop by
+        loss: under which its logits are probabilities, ``stablemax`` or ``softmax``
+    """
+
+    N_sup: int = 16
+    halting: Halting = "solved"
+    loss: str = "stablemax"
+
+
+@dataclass(frozen=True)
 class State:
     """Where the recursion stands: what one supervision step hands to the next.
 
@@ -100,6 +115,11 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
     @abstractmethod
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
         """Return the fixed initial state, or a random one drawn from ``generator``."""
+
+    @property
+    def passes(self) -> int:
+        """Network passes in one supervision step."""
+        return 1
 
     @property
     def size(self) -> int:

@@ -151,9 +151,14 @@ class TinyRecursiveModel(RecursiveModel):
         self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
 
     @property
+    def passes(self) -> int:
+        """Network passes in one supervision step: ``T (n + 1)``."""
+        return self.T * (self.n + 1)
+
+    @property
     def effective_depth(self) -> int:
         """Blocks passed through in one supervision step: ``T (n + 1) layers`` (paper, Table 1)."""
-        return self.T * (self.n + 1) * len(self.net.blocks)
+        return self.passes * len(self.net.blocks)
 
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""

@@ -25,6 +25,11 @@ _STYLES = (
     *("white on black", "on blue", "on red", "on green", "on yellow"),
     *("on bright_black", "on magenta", "on dark_orange", "on cyan", "on dark_red"),
 )
+# Black, blue, red, green, yellow, grey, pink, orange, light blue, maroon.
+_PALETTE = (
+    *("#000000", "#0074D9", "#FF4136", "#2ECC40", "#FFDC00"),
+    *("#AAAAAA", "#F012BE", "#FF851B", "#7FDBFF", "#870C25"),
+)
 
 
 class Arc(Task):
@@ -62,6 +67,16 @@ class Arc(Task):
         """Say if there is no grid."""
         grid = x_input if y is None else y
         return None if grid[0] >= FIRST_COLOUR else "there is no grid in the top left corner"
+
+    def face(self, token: int) -> tuple[str, str | None]:
+        """Return the colour, in the usual palette of ARC; PAD and end markers are plain."""
+        return "", _PALETTE[token - FIRST_COLOUR] if token >= FIRST_COLOUR else None
+
+    def extent(self, tokens: np.ndarray) -> tuple[int, int]:
+        """Return the rows and columns that hold any colour."""
+        grid = tokens.reshape(SIDE, SIDE) >= FIRST_COLOUR
+        rows, columns = (np.flatnonzero(grid.any(axis)) for axis in (1, 0))
+        return (int(rows[-1]) + 1, int(columns[-1]) + 1) if rows.size else (1, 1)
 
     def render(
         self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None

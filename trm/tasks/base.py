@@ -37,6 +37,10 @@ class Symmetry:
         """Apply to (batch, cells) tokens of any integer dtype; the image is int64."""
         return self.tokens.gather(1, grids.long().gather(1, self.cells))
 
+    def to(self, device: torch.device) -> "Symmetry":
+        """Move to a device."""
+        return Symmetry(self.cells.to(device), self.tokens.to(device))
+
     def inverse(self) -> "Symmetry":
         """Return the symmetries that undo these."""
         return Symmetry(self.cells.argsort(dim=1), self.tokens.argsort(dim=1))
@@ -55,6 +59,7 @@ class Task(ABC):
         vocab_size: number of tokens; token 0 is PAD
         symbols: text symbol to token; several symbols may share a token, the first one is printed
         measures: what ``judge`` finds out about an answer, the most important first
+        boxes: rows and columns of the boxes that thick lines divide the grid into, if it has any
     """
 
     name: str
@@ -62,6 +67,7 @@ class Task(ABC):
     vocab_size: int
     symbols: Mapping[str, int]
     measures: tuple[str, ...] = ("exact", "valid")
+    boxes: tuple[int, int] | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments this task was made with, and its class as ``_target_``.
@@ -76,6 +82,11 @@ class Task(ABC):
     def cells(self) -> int:
         """Number of cells of a grid, the length of its sequence."""
         return prod(self.grid_shape)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether an answer can be checked without its label."""
+        return "valid" in self.measures
 
     def encode(self, text: str) -> np.ndarray:
         """Turn text into (cells,) uint8 tokens.
@@ -156,6 +167,22 @@ class Task(ABC):
             return None
         grids = (torch.from_numpy(np.ascontiguousarray(a)).long()[None] for a in (x_input, y))
         return None if self.is_valid(*grids).item() else "the answer breaks the rules"
+
+    def given(self, x_input: np.ndarray) -> np.ndarray:
+        """Mark, as (cells,) bool, the cells that an answer must keep. None unless a task says."""
+        return np.zeros(self.cells, dtype=bool)
+
+    def face(self, token: int) -> tuple[str, str | None]:
+        """Return a token's symbol in a picture and the colour of its cell, or None for plain."""
+        return ("" if token == PAD else self.decode(np.array([token])).strip()), None
+
+    def extent(self, tokens: np.ndarray) -> tuple[int, int]:
+        """Return how many (rows, columns) from the top left corner a picture has to show."""
+        return self.grid_shape
+
+    def difficulty(self, x_input: np.ndarray) -> tuple[str, np.ndarray] | None:
+        """Name what makes puzzles hard or easy, and count it: (puzzles,) int64; None if unknown."""
+        return None
 
     def render(
         self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None

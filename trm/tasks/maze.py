@@ -137,6 +137,19 @@ class Maze(Task):
         valid = bool(self.is_valid(maze, answer))
         return None if valid else "the marks are not one unbroken path from S to G without strays"
 
+    def given(self, x_input: np.ndarray) -> np.ndarray:
+        """Mark everything but open cells."""
+        return x_input != SPACE
+
+    def face(self, token: int) -> tuple[str, str | None]:
+        """Return walls as dark cells and the path as dots."""
+        symbol = "●" if token == PATH else super().face(token)[0]
+        return ("", "#404040") if token == WALL else (symbol, None)
+
+    def difficulty(self, x_input: np.ndarray) -> tuple[str, np.ndarray]:
+        """Count the cells of a shortest path."""
+        return "path cells", self.path_cells(torch.from_numpy(x_input).long()).numpy()
+
     def generator(
         self, seed: int, min_path: int = 18, walls: float = 0.35, unique: bool = False
     ) -> MakePuzzles:

@@ -42,6 +42,7 @@ class Sudoku(Task):
         self.box_rows, self.box_cols, self.size = box_rows, box_cols, size
         self.name = f"sudoku_{size}x{size}"
         self.grid_shape = (size, size)
+        self.boxes = (box_rows, box_cols)
         self.vocab_size = size + 2
         digits = {symbol: d + 2 for d, symbol in enumerate(_DIGITS[:size])}
         lower = {symbol.lower(): token for symbol, token in digits.items()}
@@ -135,6 +136,18 @@ class Sudoku(Task):
         for cell in np.flatnonzero(grid <= BLANK).tolist() if y is not None else ():
             return f"{self.cell_name(cell)} is empty in the answer"
         return None
+
+    def given(self, x_input: np.ndarray) -> np.ndarray:
+        """Mark the clues."""
+        return x_input != BLANK
+
+    def face(self, token: int) -> tuple[str, str | None]:
+        """Return the digit; empty cells stay empty."""
+        return ("" if token <= BLANK else super().face(token)[0]), None
+
+    def difficulty(self, x_input: np.ndarray) -> tuple[str, np.ndarray]:
+        """Count the clues."""
+        return "clues", (x_input > BLANK).sum(1)
 
     def generator(self, seed: int, clues: int | None = None) -> MakePuzzles:
         """Return a function that makes puzzles with one solution each.

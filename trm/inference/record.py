@@ -1,0 +1,218 @@
+"""What every step of every trajectory gave; any smaller amount of compute is read off it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from trm.data.puzzles import Puzzles, Rows
+from trm.errors import InputError
+from trm.inference.compute import Compute, Select, Signs, Stop, candidates, chosen
+from trm.inference.evaluation import Evaluation
+from trm.inference.rollouts import Seen, think
+from trm.models.recursion import RecursiveModel, Trained
+from trm.tasks.base import PAD, Task
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one amount of compute comes to.
+
+    Attributes:
+        hits: for each of the task's measures, the puzzles of which it is true, (puzzles,) bool
+        cell: share of cells right, (puzzles,) float32
+        taken: supervision steps over all trajectories, (puzzles,) int64
+    """
+
+    hits: dict[str, Tensor]
+    cell: Tensor
+    taken: Tensor
+
+
+@dataclass(frozen=True)
+class Record:
+    """An evaluation in all its parts; tensors are (steps, puzzles, R) on the CPU.
+
+    A puzzle that ended keeps what its last step gave.
+
+    Attributes:
+        compute: as it was run
+        hits: for each of the task's measures, bool
+        cell: share of cells right, float32
+        signs: by which trajectories are chosen
+        residuals: change of ``y`` and of ``z``, (steps, puzzles, R, 2)
+        end: supervision steps each puzzle took, (puzzles,) int64
+        first_answers: what would be answered after each step to the first puzzles,
+            (steps, first, cells) uint8
+        wall_time_s: seconds, loading included
+    """
+
+    compute: Compute
+    hits: dict[str, Tensor]
+    cell: Tensor
+    signs: Signs
+    residuals: Tensor
+    end: Tensor
+    first_answers: Tensor
+    wall_time_s: float
+
+    @property
+    def puzzles(self) -> int:
+        """How many puzzles were evaluated."""
+        return len(self.end)
+
+    @property
+    def steps(self) -> int:
+        """Supervision steps of those that took the most."""
+        return len(self.cell)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Wall time per supervision step of one trajectory."""
+        return self.wall_time_s / max(1, int(self.end.sum()) * self.compute.trajectories)
+
+    def outcome(
+        self,
+        steps: int | None = None,
+        trajectories: int | None = None,
+        select: Select | None = None,
+        stop: Stop | None = None,
+        sure: float | None = None,
+    ) -> Outcome:
+        """Say what less compute, or another choice, would have given.
+
+        Args:
+            steps: at most; None for as many as were run, as with the others
+            trajectories: the first so many
+            select: see ``Compute``
+            stop: see ``Compute``; another one than was run can be asked only of a run to the end
+            sure: see ``Compute``
+        """
+        stop = self.compute.stop if stop is None else stop
+        assert self.compute.stop in ("all", stop), "steps that were not run cannot be read off"
+        part = slice(steps), slice(None), slice(trajectories)
+        signs = self.signs[part]
+        among = candidates(stop, self.compute.sure if sure is None else sure, signs)
+        ends = among.any(-1)
+        last = torch.where(ends.any(0), ends.int().argmax(0), len(ends) - 1)
+        at = last, torch.arange(self.puzzles)
+        pick = chosen(self.compute.select if select is None else select, signs[at], among[at])
+        return Outcome(
+            {name: hit[(*at, pick)] for name, hit in self.hits.items()},
+            self.cell[(*at, pick)],
+            (last + 1) * signs.halting.shape[-1],
+        )
+
+    def by_step(self) -> Evaluation:
+        """Return the hits with at most 1, 2, ... supervision steps."""
+        after = [self.outcome(steps=k + 1) for k in range(self.steps)]
+        return Evaluation(
+            self.puzzles,
+            {name: [int(one.hits[name].sum()) for one in after] for name in self.hits},
+            [one.cell.double().sum().item() for one in after],
+            self.first_answers,
+            self.wall_time_s,
+        )
+
+
+def record(
+    model: RecursiveModel,
+    task: Task,
+    puzzles: Puzzles,
+    compute: Compute,
+    trained: Trained,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Record:
+    """Evaluate a model on puzzles with any amount of compute, and keep what each step gave.
+
+    Memory grows by about 35 bytes per puzzle, step and trajectory.
+
+    Args:
+        model: put into eval mode and onto ``device``
+        task: knows what is exact, what is valid
+        puzzles: with labels
+        compute: how much to think
+        trained: how the model was trained
+        batch_size: trajectories at once
+        device: where to run
+        on_batch: told how many puzzles are done
+
+    Raises:
+        InputError: ``batch_size`` below 1, or a choice that the task does not allow
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size} must be at least 1")
+    model = model.to(device).eval()
+    start = time.perf_counter()
+    compute = compute.settled(task, model, trained.N_sup)
+    assert compute.max_steps is not None, "settled"
+    rows = puzzles.on(device)
+    x_input, _, puzzle_id = rows(torch.arange(len(puzzles), device=device))
+    shape = compute.max_steps, len(puzzles), compute.trajectories
+    table = _Table(task, rows, shape, batch_size)
+    done = 0
+    for seen in think(model, task, x_input, puzzle_id, compute, trained, batch_size):
+        table.add(seen)
+        done += int(seen.ended.sum())
+        on_batch(done)
+    return table.filled(compute, time.perf_counter() - start)
+
+
+class _Table:
+    """A record in the making."""
+
+    def __init__(self, task: Task, rows: Rows, shape: tuple[int, int, int], first: int) -> None:
+        self.task, self.rows = task, rows
+        self.hits = {name: torch.zeros(shape, dtype=torch.bool) for name in task.measures}
+        self.cell = torch.zeros(shape)
+        self.signs = Signs(
+            halting=torch.zeros(shape),
+            residual=torch.zeros(shape),
+            confidence=torch.zeros(shape),
+            valid=torch.zeros(shape, dtype=torch.bool),
+            answer=torch.zeros(shape, dtype=torch.int64),
+        )
+        self.residuals = torch.zeros(*shape, 2)
+        self.end = torch.zeros(shape[1], dtype=torch.int64)
+        self.answers = torch.zeros(shape[0], min(first, shape[1]), task.cells, dtype=torch.uint8)
+
+    def add(self, seen: Seen) -> None:
+        """Judge a step's answers and write them down."""
+        R = seen.y.shape[1]
+        x_input, y_true, _ = (row.long() for row in self.rows(seen.index.repeat_interleave(R)))
+        y, labelled = seen.y.flatten(0, 1), y_true != PAD
+        judged = self.task.judge(x_input, y, y_true)
+        cell = ((y == y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
+        index = seen.index.cpu()
+        at = seen.step.cpu() - 1, index
+        for name in self.task.measures:
+            self.hits[name][at] = judged[name].view(-1, R).cpu()
+        self.cell[at] = cell.view(-1, R).cpu()
+        for field in fields(Signs):
+            getattr(self.signs, field.name)[at] = getattr(seen.signs, field.name).cpu()
+        self.residuals[at] = seen.residuals.cpu()
+        self.end[index] = seen.step.cpu()
+        shown = index < self.answers.shape[1]
+        rows = torch.arange(len(index))[shown]
+        answer = seen.y.cpu()[rows, seen.trajectory.cpu()[rows]]
+        self.answers[at[0][shown], index[shown]] = answer.to(torch.uint8)
+
+    def filled(self, compute: Compute, wall_time_s: float) -> Record:
+        """Repeat the last step of puzzles that ended, and cut off steps that none took."""
+        step = torch.arange(int(self.end.max()))[:, None]
+        at = torch.minimum(step, self.end - 1), torch.arange(len(self.end))
+        first = tuple(index[..., : self.answers.shape[1]] for index in at)
+        return Record(
+            compute,
+            {name: hit[at] for name, hit in self.hits.items()},
+            self.cell[at],
+            self.signs[at],
+            self.residuals[at],
+            self.end,
+            self.answers[first],
+            wall_time_s,
+        )

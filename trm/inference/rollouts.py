@@ -1,0 +1,212 @@
+"""Run many trajectories of many puzzles in one batch, from which finished puzzles leave."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trm import counter_rng
+from trm.inference.compute import (
+    Compute,
+    Signs,
+    candidates,
+    chosen,
+    first_states,
+    views,
+    with_noise,
+)
+from trm.models.recursion import RecursiveModel, State, Trained, halting_logit
+from trm.tasks.base import Symmetry, Task
+from trm.training.losses import answer_loss
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one supervision step gave, for the puzzles then in the batch and R trajectories of each.
+
+    Attributes:
+        index: numbers of the puzzles, (batch,) int64
+        step: supervision steps they have taken, this one included, (batch,) int64
+        y: answers, views turned back, (batch, R, cells) int64
+        signs: (batch, R) each
+        residuals: root mean square of the change of ``y`` and of ``z``, (batch, R, 2)
+        ended: puzzles that leave with this step, (batch,) bool
+        trajectory: which one answers if this is the end, (batch,) int64
+    """
+
+    index: Tensor
+    step: Tensor
+    y: Tensor
+    signs: Signs
+    residuals: Tensor
+    ended: Tensor
+    trajectory: Tensor
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Puzzles in hand; the R trajectories of one lie beside each other."""
+
+    index: Tensor  # (batch,)
+    step: Tensor  # (batch,)
+    x_input: Tensor  # (batch · R, cells), turned
+    puzzle_id: Tensor  # (batch · R,)
+    state: State  # (batch · R, ...)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def where(self, keep: Tensor) -> "_Batch":
+        """Keep the puzzles that a (batch,) bool marks."""
+        if keep.all():
+            return self
+        each = keep.repeat_interleave(len(self.x_input) // len(self))
+        return _Batch(
+            self.index[keep],
+            self.step[keep],
+            self.x_input[each],
+            self.puzzle_id[each],
+            self.state[each],
+        )
+
+    def joined(self, other: "_Batch") -> "_Batch":
+        """Put other puzzles behind these."""
+        return _Batch(
+            torch.cat([self.index, other.index]),
+            torch.cat([self.step, other.step]),
+            torch.cat([self.x_input, other.x_input]),
+            torch.cat([self.puzzle_id, other.puzzle_id]),
+            State.cat([self.state, other.state]),
+        )
+
+
+@torch.inference_mode()
+def think(
+    model: RecursiveModel,
+    task: Task,
+    x_input: Tensor,
+    puzzle_id: Tensor,
+    compute: Compute,
+    trained: Trained,
+    batch_size: int = 256,
+) -> Iterator[Seen]:
+    """Let a model think about puzzles and yield what each supervision step gave.
+
+    As puzzles end, waiting ones take their places: the batch stays full, and the cost follows the
+    mean number of steps. What is found for a puzzle depends on no other puzzle.
+
+    Args:
+        model: in eval mode; its device is where everything happens
+        task: turns puzzles and checks answers
+        x_input: (puzzles, cells) tokens
+        puzzle_id: (puzzles,) int64
+        compute: how much to think
+        trained: how the model was trained
+        batch_size: trajectories at once; a puzzle's own are never torn apart
+
+    Raises:
+        InputError: more views than the task has, or a choice by validity where there are no rules
+    """
+    compute = compute.settled(task, model, trained.N_sup)
+    runner = _Runner(model, task, x_input, puzzle_id, compute, trained)
+    room = max(1, batch_size // compute.trajectories)
+    waiting, puzzles = min(room, len(x_input)), len(x_input)
+    batch = runner.admitted(0, waiting)
+    while len(batch):
+        batch, seen = runner.step(batch)
+        yield seen
+        batch = batch.where(~seen.ended)
+        coming = min(room - len(batch), puzzles - waiting)
+        if coming > 0:
+            batch = batch.joined(runner.admitted(waiting, waiting + coming))
+            waiting += coming
+
+
+class _Runner:
+    """What stays the same from step to step."""
+
+    def __init__(
+        self,
+        model: RecursiveModel,
+        task: Task,
+        x_input: Tensor,
+        puzzle_id: Tensor,
+        compute: Compute,
+        trained: Trained,
+    ) -> None:
+        self.model, self.task, self.compute, self.trained = model, task, compute, trained
+        self.x_input, self.puzzle_id = x_input, puzzle_id
+        self.loss = answer_loss(trained.loss)
+        self.device = next(model.parameters()).device
+        # Trajectory r · views + v is view v of rollout r.
+        self.rollout = torch.arange(compute.rollouts).repeat_interleave(compute.views)
+        self.rollout = self.rollout.to(self.device)
+        view = views(task, compute.views, compute.seed)
+        self.there, self.back = view.to(self.device), view.inverse().to(self.device)
+        states = first_states(model, compute)
+        self.start = states[self.rollout]
+        self.word = counter_rng.mix(torch.arange(task.cells, device=self.device))
+
+    def admitted(self, first: int, last: int) -> _Batch:
+        """Prepare puzzles ``first`` to ``last``."""
+        count, R = last - first, self.compute.trajectories
+        x_input = self.x_input[first:last].to(self.device).long()
+        return _Batch(
+            torch.arange(first, last, device=self.device),
+            torch.zeros(count, dtype=torch.int64, device=self.device),
+            _turned(self.there, x_input.repeat_interleave(R, 0)),
+            self.puzzle_id[first:last].to(self.device).repeat_interleave(R, 0),
+            State(*(_repeated(h, count) for h in (self.start.y, self.start.z))),
+        )
+
+    def step(self, batch: _Batch) -> tuple[_Batch, Seen]:
+        """Take one supervision step with all puzzles in hand."""
+        compute, shape = self.compute, (len(batch), self.compute.trajectories)
+        state = batch.state
+        if compute.noise:
+            rollout, step = self.rollout.repeat(len(batch)), batch.step.repeat_interleave(shape[1])
+            state = with_noise(state, compute, rollout, step)
+        out = self.model(batch.x_input, batch.puzzle_id, state)
+        turned = out.y_hat.argmax(-1)
+        y = _turned(self.back, turned)
+        x_input = self.x_input[batch.index.to(self.x_input.device)].to(self.device).long()
+        valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)
+        if self.task.has_rules:
+            valid = self.task.is_valid(x_input.repeat_interleave(shape[1], 0), y)
+        change = [
+            (new - old).float().flatten(1).square().mean(1).nan_to_num().sqrt()
+            for new, old in ((out.state.y, state.y), (out.state.z, state.z))
+        ]
+        signs = Signs(
+            halting_logit(out, self.trained.halting).float().view(shape),
+            (change[0] + change[1]).view(shape),
+            torch.exp(-self.loss(out.y_hat, turned)).mean(-1).view(shape),
+            valid.view(shape),
+            counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
+        )
+        taken = batch.step + 1
+        among = candidates(compute.stop, compute.sure, signs)
+        assert compute.max_steps is not None, "settled"
+        ended = among.any(1) | (taken >= compute.max_steps)
+        seen = Seen(
+            batch.index,
+            taken,
+            y.view(*shape, -1),
+            signs,
+            torch.stack(change, 1).view(*shape, 2),
+            ended,
+            chosen(compute.select, signs, among),
+        )
+        advanced = _Batch(batch.index, taken, batch.x_input, batch.puzzle_id, out.state)
+        return advanced, seen
+
+
+def _turned(symmetry: Symmetry, grids: Tensor) -> Tensor:
+    """Apply the symmetry of each view to (batch · rollouts · views, cells)."""
+    times = len(grids) // len(symmetry.cells)
+    return Symmetry(symmetry.cells.repeat(times, 1), symmetry.tokens.repeat(times, 1))(grids)
+
+
+def _repeated(h: Tensor, times: int) -> Tensor:
+    return h.repeat(times, *[1] * (h.dim() - 1))

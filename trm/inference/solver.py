@@ -1,0 +1,206 @@
+"""Solve puzzles: text in, checked answers out."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trm.checkpoints.opening import open_model
+from trm.errors import InputError
+from trm.inference.compute import Compute
+from trm.inference.rollouts import Seen, think
+from trm.models.recursion import RecursiveModel, Trained
+from trm.tasks.base import Task
+
+_STEPS = 16  # supervision steps at most: more than training had may help, and solved puzzles leave
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What became of one puzzle.
+
+    Attributes:
+        puzzle: as text
+        answer: as text; None where the puzzle cannot have one, or could not be read
+        valid: whether the answer was checked to obey the rules; None for tasks without rules
+        problem: what is wrong with puzzle or answer, in words, or None
+        halting_probability: with which the model says "solved"; None if it was not asked
+        confidence: mean over cells of the probability of the token chosen; None likewise
+        steps: supervision steps of the trajectory that answered
+        total_steps: of all its trajectories
+        time_s: seconds from the start of the call until this puzzle was answered
+    """
+
+    puzzle: str
+    answer: str | None
+    valid: bool | None
+    problem: str | None = None
+    halting_probability: float | None = None
+    confidence: float | None = None
+    steps: int = 0
+    total_steps: int = 0
+    time_s: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no answer, or one that breaks the rules."""
+        return self.answer is None or self.valid is False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as plain types."""
+        return asdict(self)
+
+
+def default_compute(task: Task, **changes: Any) -> Compute:
+    """Return how much a solver thinks unless told otherwise, with some values changed."""
+    stop = "first_valid" if task.has_rules else "first_halted"
+    settings: dict[str, Any] = {"max_steps": _STEPS, "stop": stop} | changes
+    return Compute(**settings)
+
+
+class Solver:
+    """A model that answers puzzles, with as much test-time compute as it is given.
+
+    Puzzles of mixed difficulty share a batch, solved ones leave it and others take their places, so
+    the cost follows the mean number of steps. Unless ``compute`` says otherwise, a puzzle ends with
+    the first answer that obeys the rules, or for a task without rules with the first that the model
+    calls solved, and after 16 supervision steps at the latest.
+
+    Args:
+        model: any model of this library; put into eval mode
+        task: what its puzzles are
+        compute: see ``Compute`` and ``default_compute``
+        trained: how the model was trained; ``Solver.load`` reads it from the file
+        batch_size: trajectories at once
+        device: where to run; None for where the model is
+
+    Raises:
+        InputError: a choice that does not suit task or model
+    """
+
+    def __init__(
+        self,
+        model: RecursiveModel,
+        task: Task,
+        compute: Compute | None = None,
+        trained: Trained | None = None,
+        batch_size: int = 256,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size} must be at least 1")
+        self.model = (model if device is None else model.to(device)).eval()
+        self.task = task
+        self.trained = Trained(halting=model.halting) if trained is None else trained
+        compute = default_compute(task) if compute is None else compute
+        self.compute = compute.settled(task, model, self.trained.N_sup)
+        self.batch_size = batch_size
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        compute: Compute | None = None,
+        task: Task | None = None,
+        batch_size: int = 256,
+        device: torch.device | str | None = None,
+    ) -> "Solver":
+        """Open a model file that says what it was trained on, or a shipped model by its name.
+
+        Raises:
+            InputError: a file that cannot be opened, or does not name its task while none is given
+        """
+        opened = open_model(path, {})
+        task = opened.task if task is None else task
+        if task is None:
+            raise InputError(
+                f"{path} does not say what its puzzles are; open it with trm.load and give model "
+                f"and task to trm.Solver"
+            )
+        return cls(opened.model, task, compute, opened.trained, batch_size, device)
+
+    def solve(
+        self, puzzles: str | Sequence[str] | np.ndarray, puzzle_id: int | Sequence[int] = 0
+    ) -> list[Solution]:
+        """Answer puzzles, in their order.
+
+        A puzzle whose clues contradict each other is not given to the model: it is reported as
+        unsolvable. One that is already complete is its own answer.
+
+        Args:
+            puzzles: texts of the task's symbols, or one such text, or (puzzles, cells) tokens
+            puzzle_id: identifiers, or one for all, for models that have a table of them
+
+        Raises:
+            InputError: a text of the wrong length or with a foreign symbol, naming the cell
+        """
+        if isinstance(puzzles, str):
+            puzzles = [puzzles]
+        tokens = [p if isinstance(p, np.ndarray) else self.task.encode(p) for p in puzzles]
+        return self.solve_tokens(tokens, puzzle_id)
+
+    def solve_tokens(
+        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] = 0
+    ) -> list[Solution]:
+        """Answer puzzles given as (cells,) uint8 tokens; see ``solve``."""
+        start = time.perf_counter()
+        found = [self._without_model(grid) for grid in tokens]
+        asked = [i for i, solution in enumerate(found) if solution is None]
+        if asked:
+            ids = np.broadcast_to(np.asarray(puzzle_id, dtype=np.int64), len(tokens))
+            x_input = torch.from_numpy(np.stack([tokens[i] for i in asked]))
+            puzzle_ids = torch.from_numpy(ids[asked])
+            arguments = self.compute, self.trained, self.batch_size
+            for seen in think(self.model, self.task, x_input, puzzle_ids, *arguments):
+                time_s = time.perf_counter() - start
+                for place, solution in self._ended(seen, x_input):
+                    found[asked[place]] = replace(solution, time_s=time_s)
+        return [solution for solution in found if solution is not None]
+
+    def _without_model(self, x_input: np.ndarray) -> Solution | None:
+        """Say what needs no thinking: contradictions, and puzzles that are complete."""
+        text = self.task.decode(x_input)
+        if not self.task.has_rules:
+            return None
+        if problem := self.task.explain(x_input):
+            return Solution(text, None, False, f"unsolvable: {problem}")
+        grid = torch.from_numpy(x_input).long()[None]
+        if self.task.is_valid(grid, grid).item():
+            return Solution(text, text, True, "already solved")
+        return None
+
+    def _ended(self, seen: Seen, x_input: torch.Tensor) -> Iterator[tuple[int, Solution]]:
+        """Make solutions of the puzzles that leave with this step, with their numbers."""
+        rows = seen.ended.nonzero()[:, 0]
+        at = rows, seen.trajectory[rows]
+        signs = seen.signs[at]
+        plain = zip(
+            seen.index[rows].tolist(),
+            seen.y[at].to(torch.uint8).cpu().numpy(),
+            signs.valid.tolist(),
+            signs.halting.sigmoid().tolist(),
+            signs.confidence.tolist(),
+            seen.step[rows].tolist(),
+            strict=True,
+        )
+        for place, y, valid, halting_probability, confidence, steps in plain:
+            question, problem = x_input[place].numpy(), None
+            if self.task.has_rules and not valid:
+                problem = f"not solved: {self.task.explain(question, y)}"
+            yield (
+                place,
+                Solution(
+                    self.task.decode(question),
+                    self.task.decode(y),
+                    valid if self.task.has_rules else None,
+                    problem,
+                    halting_probability,
+                    confidence,
+                    steps,
+                    steps * self.compute.trajectories,
+                ),
+            )

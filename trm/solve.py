@@ -1,0 +1,219 @@
+"""Solve puzzles of your own: ``python -m trm.solve sudoku-6x6 ..6...2.…``."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import torch
+from rich.columns import Columns
+from rich.console import Console
+from rich.text import Text
+
+from trm.checkpoints.opening import open_model, shipped
+from trm.devices import pick_device
+from trm.errors import InputError
+from trm.inference.compute import Compute
+from trm.inference.solver import Solution, Solver, default_compute
+from trm.tasks.base import Task
+
+_AT_ONCE = 2048  # lines that are read before they are solved
+_DRAWN = 4  # so many puzzles are drawn; more of them get a line each
+_SOLVED, _FAILED, _WRONG_USE = 0, 1, 2  # exit status
+
+_HELP = {
+    "max_steps": "supervision steps at most (16)",
+    "rollouts": "trajectories from different starts (1)",
+    "views": "symmetric copies of each puzzle (1)",
+    "start": "where further rollouts begin (random)",
+    "noise": "standard deviation of the noise of further rollouts (0)",
+    "select": "which trajectory answers (halting)",
+    "stop": "what ends a puzzle (first_valid; first_halted for tasks without rules)",
+    "sure": "halting probability above which the model counts as saying solved (0.5)",
+    "seed": "of starts, noise and views (0)",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Solve and print; 0 if all are answered, 1 if some are not, 2 if nothing could be tried."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.file is None) == (not options.puzzle):
+        parser.error("give a puzzle, or - to read a pipe, or --file FILE")
+    try:
+        return _run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _WRONG_USE
+    except BrokenPipeError:  # the reader, "head" say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trm.solve",
+        description="Solve puzzles with a trained model. Answers are checked against the rules.",
+        epilog="Exit status: 0 if every puzzle has an answer that obeys the rules (ARC has none to "
+        "check), 1 if one has not, 2 if nothing could be tried.",
+    )
+    parser.add_argument(
+        "checkpoint", help=f"a model file or folder, or one of {', '.join(shipped()) or 'none'}"
+    )
+    parser.add_argument(
+        "puzzle", nargs="*", help="row by row, without separators; - reads one per line from a pipe"
+    )
+    parser.add_argument("--file", type=Path, help="one puzzle per line; empty lines are skipped")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per puzzle")
+    parser.add_argument("--picture", type=Path, help="a .png or .gif of how one puzzle is solved")
+    parser.add_argument("--id", type=int, default=0, help="puzzle identifier, for ARC (0)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    parser.add_argument("--batch-size", type=int, default=256, help="trajectories at once (256)")
+    hints = get_type_hints(Compute)
+    compute = parser.add_argument_group("test-time compute")
+    for name, said in _HELP.items():
+        choices = [choice for choice in get_args(hints[name]) if isinstance(choice, str)]
+        kind = str if choices else float if hints[name] is float else int
+        flag = f"--{name.replace('_', '-')}"
+        compute.add_argument(flag, type=kind, choices=choices or None, help=said)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    opened = open_model(options.checkpoint, {})
+    if opened.task is None:
+        raise InputError(
+            f"{options.checkpoint} does not say what its puzzles are; open it in Python with "
+            f"trm.load and give model and task to trm.Solver"
+        )
+    given = {field.name: getattr(options, field.name) for field in fields(Compute)}
+    changes = {name: value for name, value in given.items() if value is not None}
+    solver = Solver(
+        opened.model,
+        opened.task,
+        default_compute(opened.task, **changes),
+        opened.trained,
+        options.batch_size,
+        pick_device(options.device),
+    )
+    if options.picture is not None:
+        _draw(solver, options)
+    counts, start = Counter[str](), time.perf_counter()
+    several = options.file is not None or options.puzzle == ["-"] or len(options.puzzle) > _DRAWN
+    with _lines(options) as lines:
+        puzzles = _puzzles(lines, bool(several))
+        while part := list(islice(puzzles, _AT_ONCE)):
+            for name, solution in _solved(solver, part, options.id):
+                counts["answered" if not solution.failed else "failed"] += 1
+                _print(solver.task, name, solution, options.json, bool(several))
+            sys.stdout.flush()
+    if several:
+        speed = counts.total() / max(time.perf_counter() - start, 1e-9)
+        print(
+            f"{counts['answered']:,} of {counts.total():,} puzzles answered, {speed:.0f} puzzles/s",
+            file=sys.stderr,
+        )
+    return _FAILED if counts["failed"] else _SOLVED
+
+
+def _lines(options: argparse.Namespace) -> Any:
+    if options.file is not None:
+        try:
+            return open(options.file, encoding="utf-8", errors="replace", newline=None)
+        except OSError as error:
+            raise InputError(f"{options.file} cannot be read: {error.strerror}") from None
+    return nullcontext(sys.stdin if options.puzzle == ["-"] else options.puzzle)
+
+
+def _puzzles(lines: Iterable[str], numbered: bool) -> Iterator[tuple[str, str]]:
+    """Name each puzzle and strip its line end, and nothing else: a maze may end in spaces."""
+    for number, line in enumerate(lines, start=1):
+        # A pasted argument may have a line for each row; an empty argument is an error of its own.
+        text = line.rstrip("\r\n") if numbered else "".join(line.splitlines())
+        if text or not numbered:
+            yield f"line {number}" if numbered else "the puzzle", text
+
+
+def _solved(
+    solver: Solver, part: list[tuple[str, str]], puzzle_id: int
+) -> Iterator[tuple[str, Solution]]:
+    """Solve what can be read, and say of the rest why it cannot, in the order of the input."""
+    tokens: list[np.ndarray] = []
+    unread: dict[int, Solution] = {}
+    for place, (name, text) in enumerate(part):
+        try:
+            tokens.append(solver.task.encode(text))
+        except InputError as error:
+            unread[place] = Solution(text, None, None, f"{name}: {error}")
+    solutions = iter(solver.solve_tokens(tokens, puzzle_id))
+    for place, (name, _) in enumerate(part):
+        yield name, unread[place] if place in unread else next(solutions)
+
+
+def _print(task: Task, name: str, solution: Solution, as_json: bool, several: bool) -> None:
+    if as_json:
+        print(json.dumps(solution.as_dict(), ensure_ascii=False))
+    elif several:
+        print(solution.answer or "", _verdict(solution), sep="\t")
+    elif solution.answer is None:
+        print(f"error: {solution.problem}", file=sys.stderr)
+    else:
+        pictures = [
+            Text(f"{title}\n", "bold").append_text(task.render(*map(task.encode, texts)))
+            for title, texts in (
+                ("puzzle", [solution.puzzle]),
+                ("answer", [solution.puzzle, solution.answer]),
+            )
+        ]
+        console = Console()
+        console.print(Columns(pictures, padding=(0, 4)))
+        console.print(Text(_verdict(solution)))
+
+
+def _verdict(solution: Solution) -> str:
+    """Say in words what is known of an answer."""
+    said = solution.problem or ("valid" if solution.valid else "not checked: no rules")
+    if solution.halting_probability is None or solution.confidence is None:
+        return said
+    steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
+    if solution.total_steps > solution.steps:
+        steps += f" ({solution.total_steps} over all trajectories)"
+    return (
+        f"{said}; {steps}, {1000 * solution.time_s:.0f} ms, says solved with "
+        f"{100 * solution.halting_probability:.0f} %, sure of its cells with "
+        f"{100 * solution.confidence:.0f} %"
+    )
+
+
+def _draw(solver: Solver, options: argparse.Namespace) -> None:
+    """Write the picture of one puzzle's plain trajectory, up to its first valid answer."""
+    from trm.inference.thoughts import thoughts  # with matplotlib, half a second to import
+    from trm.report.pictures import Story, draw
+
+    if options.puzzle == ["-"] or len(options.puzzle) != 1:
+        raise InputError("--picture draws one puzzle; give it as the argument")
+    task, steps = solver.task, solver.compute.max_steps
+    assert steps is not None, "settled"
+    x_input = task.encode("".join(options.puzzle[0].splitlines()))
+    puzzle = torch.from_numpy(x_input)[None]
+    seen = thoughts(solver.model, puzzle, steps, solver.trained, torch.tensor([options.id]))
+    valid = task.is_valid(puzzle.long().expand(steps, -1), seen.answers[:, 0].long())
+    solved = task.has_rules and bool(valid.any())
+    last = int(valid.int().argmax()) if solved else steps - 1
+    solution = seen.answers[last, 0].numpy() if solved else None
+    draw(Story.of(task, x_input, seen[: last + 1], y_true=solution), options.picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
