@@ -269,8 +269,8 @@ def test_baselines_train_through_the_same_command(tiny_config, model):
 @pytest.mark.parametrize(
     "override",
     [
-        "N_sup=abc",
-        "N_sup=0",
+        "compute.max_steps=abc",
+        "compute.max_steps=0",
         "limit=abc",
         "batch_size=null",
         "device=meta",

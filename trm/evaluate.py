@@ -12,28 +12,30 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from trm.build import check_types
-from trm.checkpoints import native
+from trm.build import build, check_types
+from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
 from trm.devices import pick_device
 from trm.errors import InputError
 from trm.inference.arc_voting import score, submission, vote
-from trm.inference.evaluation import evaluate
-from trm.models.recursion import Halting, RecursiveModel
+from trm.inference.compute import Compute
+from trm.inference.record import record
+from trm.report.compute import against_compute, compute_table, plot_compute
+from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 
+_COMPUTE = f"{Compute.__module__}.{Compute.__qualname__}"
 _TYPES: dict[str, Any] = {
-    **dict.fromkeys(("checkpoint", "output", "submission"), str | None),
-    **dict.fromkeys(("limit", "N_sup", "votes"), int | None),
+    **dict.fromkeys(("checkpoint", "output", "plot", "submission"), str | None),
+    **dict.fromkeys(("limit", "votes"), int | None),
     **dict.fromkeys(("split", "device"), str),
     "batch_size": int,
-    "early_exit": bool,
-    "data": dict,
+    **dict.fromkeys(("data", "compute"), dict),
 }
 
 
@@ -49,36 +51,40 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     _check(config)
     start = time.perf_counter()
-    checkpoint = native.read(config["checkpoint"])
-    task, model = checkpoint.task(), checkpoint.model()
+    compute = _compute(config["compute"])
+    opened = open_model(config["checkpoint"], {})
+    if opened.task is None or not opened.config:
+        raise InputError(
+            f"{config['checkpoint']} does not say how it was trained; evaluate a checkpoint of a "
+            f"run, or a model that comes with trm: {', '.join(shipped())}"
+        )
+    task, model = opened.task, opened.model
+    compute = compute.settled(task, model, opened.trained.N_sup)
     device = pick_device(config["device"])
-    data = _data(config, checkpoint.config["data"], task)
-    _check_identifiers(checkpoint, model, data)
-    trained_steps = 1 if model.one_pass else checkpoint.config["train"]["N_sup"]
-    steps = trained_steps if config["N_sup"] is None else config["N_sup"]
-    said = f"{model.size:,} parameters, trained {checkpoint.step} steps"
-    halting = checkpoint.config["train"].get("halting") or model.halting
-    early_exit = halting if config["early_exit"] else None
-    asked = _Asked(config, task, model, data, steps, device, said, early_exit)
+    data = _data(config, opened.config["data"], task)
+    _check_identifiers(opened, config["checkpoint"], data)
+    asked = _Asked(config, task, opened, data, compute, device)
     votes = data.votes is not None and config["split"] == "test"
     if not votes and (config["submission"] is not None or config["votes"] is not None):
         raise InputError("submission and votes are for the split test of ARC; leave them null here")
-    if votes and config["early_exit"]:
-        raise InputError("early_exit=true has no effect on votes, which all take every step")
+    if votes and compute != Compute(max_steps=compute.max_steps):
+        raise InputError(
+            "votes take one trajectory through all steps; of compute only max_steps has an effect"
+        )
     measured = _vote(asked) if votes else _evaluate(asked)
     result = {
         "format": FORMAT,
         "task": task.name,
-        "checkpoint": str(checkpoint.path),
+        "checkpoint": config["checkpoint"],
         "parameters": model.size,
-        "trained_steps": checkpoint.step,
+        "trained_steps": opened.step,
         "split": config["split"],
-        "N_sup": steps,
-        "seed": checkpoint.config.get("seed"),
+        "compute": compute.settings(),
+        "seed": opened.config.get("seed"),
         "device": str(device),
         "wall_time_s": round(time.perf_counter() - start, 3),
         **measured,
-        "trained_with": checkpoint.config,
+        "trained_with": opened.config,
         "manifest": data.manifest,
         "certificate": birth_certificate(device),
     }
@@ -87,60 +93,86 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
-def _check_identifiers(
-    checkpoint: native.Checkpoint, model: RecursiveModel, data: PuzzleData
-) -> None:
+def _compute(config: dict[str, Any]) -> Compute:
+    """Read the switchboard; what is wrong with it is named by its config key."""
+    try:
+        return build(config | {"_target_": _COMPUTE}, Compute, "compute")
+    except InputError as error:
+        key = "" if str(error).startswith("compute.") else "compute."
+        raise InputError(f"{key}{error}") from None
+
+
+def _check_identifiers(opened: Opened, path: str, data: PuzzleData) -> None:
     """Refuse data whose identifiers are not those that the rows were learned for."""
     if data.identifiers == 1:
         return
-    check_identifiers(model, data)
-    trained = checkpoint.contents["trm"]["manifest"].get("sha256")
+    check_identifiers(opened.model, data)
+    trained = opened.manifest.get("sha256")
     if trained != data.manifest["sha256"]:
         raise InputError(
-            f"{checkpoint.path} was trained on other tasks or augmentations (checksum "
+            f"{path} was trained on other tasks or augmentations (checksum "
             f"{str(trained)[:12]}, now {data.manifest['sha256'][:12]}): its identifiers mean others"
         )
 
 
 class _Asked(NamedTuple):
-    """What to evaluate, and what to say of it."""
+    """What to evaluate."""
 
     config: dict[str, Any]
     task: Task
-    model: RecursiveModel
+    opened: Opened
     data: PuzzleData
-    steps: int
+    compute: Compute
     device: torch.device
-    said: str
-    early_exit: Halting | None
+
+    @property
+    def said(self) -> str:
+        """What is said of the model."""
+        return f"{self.opened.model.size:,} parameters, trained {self.opened.step} steps"
 
 
 def _evaluate(asked: _Asked) -> dict[str, Any]:
-    """Count hits after each supervision step, and print them."""
-    config, task, model, data, steps, device, said, _ = asked
+    """Count hits, print them against compute, and look closer at the plain trajectories."""
+    config, task, opened, data, compute, device = asked
     puzzles = data.splits[config["split"]][: config["limit"]]
+    batch_size = config["batch_size"]
     with _progress(len(puzzles)) as on_batch:
-        evaluation = evaluate(
-            model, task, puzzles, steps, config["batch_size"], device, on_batch, asked.early_exit
+        found = record(
+            opened.model, task, puzzles, compute, opened.trained, batch_size, device, on_batch
         )
-    each = evaluation.taken / evaluation.n
     title = (
-        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {said}, "
-        f"{evaluation.wall_time_s:.0f} s on {device}, {each:.1f} steps a puzzle"
+        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {asked.said}, "
+        f"{found.wall_time_s:.0f} s on {device}"
     )
+    evaluation, passes = found.by_step(), opened.model.passes
+    points = against_compute(found, passes)
+    looked = diagnostics(found, task, puzzles)
     console = Console()
-    console.print(result_table(evaluation, title), thinking(task, puzzles, evaluation))
-    return {"evaluation": accuracies(evaluation), "steps_per_puzzle": each}
+    console.print(
+        result_table(evaluation, title),
+        compute_table(points),
+        *diagnostic_tables(looked),
+        thinking(task, puzzles, evaluation),
+    )
+    if config["plot"] is not None:
+        plot_compute(points, f"{task.name}, {len(puzzles)} puzzles", Path(config["plot"]))
+    return {
+        "evaluation": accuracies(evaluation),
+        "against_compute": points,
+        "diagnostics": looked,
+    }
 
 
 def _vote(asked: _Asked) -> dict[str, Any]:
     """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
-    config, _, model, data, steps, device, said, _ = asked
-    votes = data.votes.narrowed(config["limit"], config["votes"])
+    config, steps = asked.config, asked.compute.max_steps
+    assert steps is not None, "settled"
+    votes = asked.data.votes.narrowed(config["limit"], config["votes"])
     with _progress(len(votes.puzzles)) as on_batch:
-        ballot = vote(model, votes, steps, config["batch_size"], device, on_batch)
+        batch_size, device = config["batch_size"], asked.device
+        ballot = vote(asked.opened.model, votes, steps, batch_size, device, on_batch)
     solved = {name: both for name, both in votes.questions.items() if both[1]}
-    title = f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {said}"
+    title = f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {asked.said}"
     measured: dict[str, Any] = {"votes": len(votes.puzzles), "tasks": len(votes.questions)}
     if solved:
         found = score(ballot, solved)
@@ -167,14 +199,12 @@ def _check(config: dict[str, Any]) -> None:
         raise InputError(
             "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
         )
-    if config["N_sup"] is not None and config["N_sup"] < 1:
-        raise InputError(f"N_sup={config['N_sup']} must be at least 1, or null for as trained")
     if config["batch_size"] < 1:
         raise InputError(f"batch_size={config['batch_size']} must be at least 1")
     for name in ("limit", "votes"):
         if config[name] is not None and config[name] < 1:
             raise InputError(f"{name}={config[name]} must be at least 1, or null for all")
-    for name in ("output", "submission"):
+    for name in ("output", "plot", "submission"):
         path = config[name] and Path(config[name])
         if path and (path.is_dir() or not os.access(path.parent, os.W_OK)):
             raise InputError(f"{name}={path} cannot be written; name a file in a folder of yours")

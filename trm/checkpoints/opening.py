@@ -191,7 +191,9 @@ def _open_folder(folder: Path) -> Opened:
         with torch.device("meta"):  # whatever the config says, it costs no memory before it fits
             empty = build(arguments, RecursiveModel, str(file))
         native.check_fits(empty, shapes, str(weights))
-        model = type(empty).from_pretrained(str(folder))
+        # from_pretrained would do, but prints on the standard output, which is for answers.
+        model = build(arguments, RecursiveModel, str(file)).eval()
+        model.load_folder(folder)
     except (SafetensorError, OSError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"{folder}: model.safetensors does not fit config.json: {said}") from None

@@ -181,7 +181,7 @@ class _Runner:
         signs = Signs(
             halting_logit(out, self.trained.halting).float().view(shape),
             (change[0] + change[1]).view(shape),
-            torch.exp(-self.loss(out.y_hat, turned)).mean(-1).view(shape),
+            torch.exp(-self.loss(out.y_hat, turned)).float().mean(-1).view(shape),
             valid.view(shape),
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
         )

@@ -146,8 +146,19 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
                 names = ("revision", "cache_dir", "token", "local_files_only")
                 known = {name: options[name] for name in names if name in options}
                 file = Path(hf_hub_download(model_id, _IDENTIFIERS, **known))
-            model.identifiers.weights.copy_(load_file(file)["weights"])
+            model.load_identifiers(file)
         return model
+
+    def load_folder(self, folder: Path) -> None:
+        """Read the weights that ``save_pretrained`` wrote into a folder."""
+        self.load_state_dict(load_file(folder / "model.safetensors"))
+        if self.identifiers is not None:
+            self.load_identifiers(folder / _IDENTIFIERS)
+
+    def load_identifiers(self, file: Path) -> None:
+        """Read the rows of the table of identifiers."""
+        assert self.identifiers is not None, "asked only where there is a table"
+        self.identifiers.weights.copy_(load_file(file)["weights"])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         super()._apply(fn, recurse)

@@ -55,8 +55,14 @@ class Story:
         y_true: np.ndarray | None = None,
     ) -> "Story":
         """Take one puzzle out of a batch."""
-        parts = (seen.answers[:, number], seen.certainty[:, number], seen.halting[:, number])
-        return cls(task, x_input, *(part.numpy() for part in parts), y_true)
+        return cls(
+            task,
+            x_input,
+            seen.answers[:, number].numpy(),
+            seen.certainty[:, number].numpy(),
+            seen.halting[:, number].numpy(),
+            y_true,
+        )
 
     def wrong(self, step: int) -> np.ndarray:
         """Mark, as (cells,) bool, the cells that are not as in the solution."""
@@ -146,8 +152,8 @@ def _draw_grid(axes: Axes, story: Story, step: int | None) -> None:
             cell = row * task.grid_shape[1] + column
             sure = 1.0 if step is None or given[cell] else float(story.certainty[step, cell])
             _draw_cell(axes, task, int(tokens[cell]), row, column, sure, bool(given[cell]))
-    for cell in np.flatnonzero(wrong):
-        row, column = divmod(int(cell), task.grid_shape[1])
+    for number in np.flatnonzero(wrong).tolist():
+        row, column = divmod(number, task.grid_shape[1])
         if row < rows and column < columns:
             _mark(axes, row, column)
     _draw_lines(axes, task, rows, columns)

@@ -46,5 +46,46 @@ def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Pat
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, frameon=False)
     figure.axes[0].set_ylabel(ylabel)
+    _write(figure, path)
+
+
+def banded(
+    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    xlabel: str,
+    ylabel: str,
+    path: Path,
+    title: str = "",
+    log_x: bool = True,
+) -> None:
+    """Draw curves with intervals.
+
+    Args:
+        curves: name to points of x, y, and the lower and upper end of an interval of y
+        xlabel: of the axis
+        ylabel: of the axis
+        path: PNG to write
+        title: above
+        log_x: whether x is logarithmic
+    """
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        colour = _COLOURS[number % len(_COLOURS)]
+        x, y, low, high = np.array(sorted(curve)).T
+        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+        marker = _MARKERS[number % len(_MARKERS)]
+        axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name)
+        if len(x) == 1:
+            axes.errorbar(x, y, np.stack([y - low, high - y]), color=colour, capsize=3)
+    if log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> None:
     with written_whole(path) as file:
         figure.savefig(file, format="png", dpi=150)

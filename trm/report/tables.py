@@ -47,7 +47,7 @@ def result_table(evaluation: Evaluation, title: str) -> Table:
         row = rows[step - 1]
         cells = [str(step)]
         for name in evaluation.hits:
-            share, interval = row[f"{name}_accuracy"], _percent(row[f"{name}_interval"])
+            share, interval = row[f"{name}_accuracy"], percent(row[f"{name}_interval"])
             cells.append(f"{100 * share:.1f} ({interval})")
         table.add_row(*cells, f"{100 * row['cell_accuracy']:.1f}")
     return table
@@ -67,10 +67,11 @@ def pass_table(rows: list[dict[str, Any]], title: str) -> Table:
     for heading in ("answers", "solved %", "95 % interval", "tasks"):
         table.add_column(heading, justify="right")
     for row in rows:
-        cells = (f"{100 * row['accuracy']:.1f}", _percent(row["interval"]), str(row["n"]))
+        cells = (f"{100 * row['accuracy']:.1f}", percent(row["interval"]), str(row["n"]))
         table.add_row(f"pass@{row['k']}", *cells)
     return table
 
 
-def _percent(interval: list[float]) -> str:
+def percent(interval: list[float]) -> str:
+    """Write an interval of shares in percent."""
     return "{:.1f}-{:.1f}".format(*(100 * bound for bound in interval))

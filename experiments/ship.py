@@ -1,0 +1,101 @@
+"""Make a run into a model that comes with the package: weights, config and card.
+
+``python -m experiments.ship RUN NAME`` writes ``trm/pretrained/NAME``. The card says what was
+trained, how it was tested and by which commit; its numbers come from the run's ``result.json``.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from trm.checkpoints import native
+from trm.checkpoints.opening import save
+from trm.errors import InputError
+from trm.report.results import read_result
+from trm.report.tables import percent
+
+_PRETRAINED = Path(__file__).parents[1] / "trm" / "pretrained"
+_MOST_BYTES = 2_000_000  # of the weights
+_LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "trainer", "debug")
+
+
+def ship(run: Path, name: str) -> Path:
+    """Write the folder and return it.
+
+    Raises:
+        InputError: no finished run with test accuracy, or weights that are too large
+    """
+    result = read_result(run)
+    if "test" not in result:
+        raise InputError(f"{run} was not tested; train it with test.limit=null")
+    checkpoint = native.read(run / result["checkpoint"])
+    model, folder = checkpoint.model(), _PRETRAINED / name
+    size = sum(4 * tensor.numel() for tensor in model.state_dict().values())
+    if size > _MOST_BYTES:
+        raise InputError(f"{run} has weights of {size:,} bytes; {_MOST_BYTES:,} are the most")
+    config = {key: value for key, value in checkpoint.config.items() if key not in _LEFT_OUT}
+    manifest = checkpoint.contents["trm"]["manifest"]
+    how = {"config": config, "manifest": manifest, "step": checkpoint.step}
+    folder.mkdir(parents=True, exist_ok=True)
+    save(model, folder, checkpoint.task(), how)
+    (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone
+    command = " ".join(["python -m trm.train", *_shared(checkpoint.overrides)])
+    (folder / "README.md").write_text(_card(name, result, command), encoding="utf-8")
+    return folder
+
+
+def _shared(overrides: list[str]) -> list[str]:
+    return [text for text in overrides if not text.startswith("run_dir=")]
+
+
+def _card(name: str, result: dict[str, Any], command: str) -> str:
+    last, manifest, made = result["test"][-1], result["manifest"], result["certificate"]
+    counts = ", ".join(f"{n:,} {split}" for split, n in manifest["counts"].items())
+    lines = [
+        f"# {name}",
+        "",
+        f"A Tiny Recursive Model with {result['parameters']:,} parameters for {result['task']}. "
+        f"`python -m trm.solve {name} PUZZLE` uses it.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| made by | `{command}` |",
+        f"| commit | {made['commit']} |",
+        f"| data | {manifest['source']}: {counts} puzzles; no test puzzle is a training puzzle up "
+        "to symmetry |",
+        f"| data checksum | {manifest['sha256']} |",
+        f"| seed | {result['seed']} |",
+        f"| training | {result['steps']:,} steps, {result['training_wall_time_s'] / 60:.1f} min on "
+        f"{made['threads']} thread(s) of {made['processor']}, torch {made['torch']} |",
+        *(
+            f"| {measure} accuracy | {100 * last[f'{measure}_accuracy']:.1f} % "
+            f"({percent(last[f'{measure}_interval'])}) of {last['n']:,} test puzzles after "
+            f"{last['step']} supervision steps |"
+            for measure in ("exact", "valid", "optimal")
+            if f"{measure}_accuracy" in last
+        ),
+        "",
+        "The weights are the averaged (EMA) ones of the step that did best on validation puzzles. "
+        "It knows puzzles like those it was trained on: other sizes, clue counts or kinds of mazes "
+        "need a model of their own.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Ship one run."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.ship", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("name", help="such as sudoku-6x6")
+    options = parser.parse_args()
+    try:
+        print(ship(options.run, options.name))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

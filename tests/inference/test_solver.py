@@ -1,0 +1,140 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import trm
+from tests.conftest import tiny_model
+from trm import solve
+from trm.checkpoints.opening import shipped
+from trm.errors import InputError
+from trm.inference.compute import Compute
+from trm.inference.solver import Solver
+from trm.models import RecursiveModel, State, Step
+from trm.tasks import Arc, Sudoku
+
+SOLVED = "1234341221434321"
+PUZZLE = "1...34....43...1"
+
+
+class Slow(RecursiveModel):
+    """Answers with the solution from the step on that the first cell's clue names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x_input, puzzle_id, state):
+        taken = state.y[:, 0, 0] + 1
+        solution = torch.from_numpy(Sudoku(2, 2).encode(SOLVED)).long()
+        guess = torch.where(taken[:, None] >= x_input[:, :1] - 1, solution, 2)
+        y_hat = 9 * torch.nn.functional.one_hot(guess, 6).float() * self.scale
+        moved = State(taken.view(-1, 1, 1).expand_as(state.y), state.z)
+        return Step(y_hat, torch.where(taken > 5, 1.0, -1.0), moved)
+
+    def initial_state(self, batch_size, generator=None):
+        return State(torch.zeros(batch_size, 1, 1), torch.zeros(batch_size, 1, 1))
+
+
+def test_solved_puzzles_leave_and_their_answers_are_checked():
+    solver = Solver(Slow(), Sudoku(2, 2), batch_size=2)
+    early, late = solver.solve(["1..............1", ".2.............1"])
+    assert (early.answer, early.valid, early.steps) == (SOLVED, True, 1)
+    assert late.valid
+    assert late.problem is None
+    (one,) = solver.solve(PUZZLE)
+    assert one.answer == SOLVED
+    assert 0 < one.confidence <= 1
+
+
+def test_an_answer_that_breaks_the_rules_is_not_called_solved():
+    solver = Solver(Slow(), Sudoku(2, 2), Compute(max_steps=3))
+    (found,) = solver.solve("4...............")
+    assert found.failed
+    assert found.valid is False
+    assert found.problem.startswith("not solved: row 1 column 1 is 4 in the puzzle but")
+
+
+def test_contradictions_are_unsolvable_and_complete_puzzles_their_own_answers():
+    solver = Solver(Slow(), Sudoku(2, 2))
+    wrong, complete = solver.solve(["11..............", SOLVED])
+    assert (wrong.answer, wrong.valid, wrong.steps) == (None, False, 0)
+    assert wrong.problem == "unsolvable: row 1 holds the digit 1 twice"
+    assert (complete.answer, complete.valid, complete.problem) == (SOLVED, True, "already solved")
+
+
+def test_tokens_and_text_are_the_same_puzzle():
+    solver = Solver(Slow(), Sudoku(2, 2))
+    (one,), (other,) = solver.solve(PUZZLE), solver.solve(Sudoku(2, 2).encode(PUZZLE)[None])
+    assert (one.answer, one.steps) == (other.answer, other.steps)
+
+
+@pytest.mark.parametrize("text", ["", "1" * 15, "x" * 16])
+def test_what_is_no_puzzle_is_refused(text):
+    with pytest.raises(InputError, match=r"sudoku_4x4"):
+        Solver(Slow(), Sudoku(2, 2)).solve(text)
+
+
+def test_a_task_without_rules_is_not_checked():
+    model = tiny_model(vocab_size=12, seq_len=900, n=1, T=1)
+    (found,) = Solver(model, Arc()).solve(np.zeros((1, 900), dtype=np.uint8))
+    assert found.valid is None
+    assert not found.failed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    trm.save(tiny_model(), tmp_path / "model", Sudoku(2, 2))
+    return str(tmp_path / "model")
+
+
+def test_one_bad_line_does_not_stop_the_others(folder, tmp_path, capsys):
+    lines = [SOLVED, "12", "x" * 16, "11" + "." * 14, "", SOLVED]
+    (tmp_path / "puzzles.txt").write_text("\n".join(lines))
+    assert solve.main([folder, "--file", str(tmp_path / "puzzles.txt"), "--json"]) == 1
+    out, err = capsys.readouterr()
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [one["valid"] for one in found] == [True, None, None, False, True]
+    assert found[1]["problem"].startswith("line 2: sudoku_4x4 puzzle has 2 symbols")
+    assert "line 3: row 1 column 1 holds 'x'" in found[2]["problem"]
+    assert "2 of 5 puzzles answered" in err
+
+
+def test_exit_status_and_words(folder, tmp_path, capsys):
+    assert solve.main([folder, SOLVED]) == 0
+    assert "already solved" in capsys.readouterr().out
+    assert solve.main([folder, "1"]) == 1
+    assert "1 symbols" in capsys.readouterr().err
+    assert solve.main([folder, ""]) == 1, "an empty argument is an answerless puzzle"
+    assert solve.main([str(tmp_path / "none"), SOLVED]) == 2
+    assert solve.main([folder, SOLVED, "--rollouts", "0"]) == 2
+    assert "rollouts=0" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        solve.main([folder])
+
+
+def test_a_pipe_is_read_line_by_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", [f"{SOLVED}\n", f"{SOLVED}\r\n"])
+    assert solve.main([folder, "-"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{SOLVED}\talready solved"] * 2
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_models_solve_a_puzzle_of_their_task(name):
+    solver = Solver.load(name)
+    settings = {"min_path": 12, "walls": 0.5} if name.startswith("maze") else {}
+    x_input, _ = solver.task.generator(99, **settings)(20)
+    found = solver.solve(x_input)
+    assert sum(one.valid is True for one in found) >= 18
+
+
+def test_the_command_imports_neither_lightning_nor_hydra(folder):
+    code = f"from trm import solve; import sys; solve.main([{folder!r}, {SOLVED!r}])"
+    code += "; print(*sys.modules)"
+    out = subprocess.check_output([sys.executable, "-c", code], text=True)
+    loaded = set(out.splitlines()[-1].split())
+    assert "torch" in loaded
+    assert not loaded & {"lightning", "hydra", "omegaconf", "wandb", "matplotlib"}

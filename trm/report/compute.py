@@ -1,0 +1,106 @@
+"""Accuracy against compute: what more steps, trajectories and early exit buy."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+from rich.table import Table
+
+from trm.inference.compute import Compute, Select, Stop
+from trm.inference.record import Outcome, Record
+from trm.report.plots import banded
+from trm.report.tables import percent, wilson
+
+
+def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
+    """Return one plain row for every smaller or other amount of compute that a record holds.
+
+    The last row, of kind ``run``, was timed as it is; the seconds of the others are their steps
+    times the seconds that a step took in that run.
+
+    Args:
+        record: of an evaluation
+        passes: network passes of a supervision step
+    """
+    run, rows = record.compute, []
+
+    def add(kind: str, outcome: Outcome, steps: int, trajectories: int, choice: Compute) -> None:
+        n, taken = record.puzzles, outcome.taken.double().mean().item()
+        row: dict[str, Any] = {"kind": kind, "select": choice.select, "stop": choice.stop}
+        row |= {"max_steps": steps, "trajectories": trajectories, "n": n}
+        row |= {"steps_per_puzzle": taken, "passes_per_puzzle": taken * passes}
+        row["seconds_per_puzzle"] = taken * record.seconds_per_step
+        for name, hit in outcome.hits.items():
+            hits = int(hit.sum())
+            row[f"{name}_accuracy"] = hits / n
+            row[f"{name}_interval"] = list(wilson(hits, n))
+        rows.append(row)
+
+    R, S = run.trajectories, record.steps
+    if run.stop == "all":
+        for steps in _doubling(S):
+            add("steps", record.outcome(steps, 1), steps, 1, run)
+        has_rules = "valid" in record.hits
+        selects = [name for name in get_args(Select) if has_rules or name != "validity"]
+        for select in selects if R > 1 else ():
+            for count in _doubling(R)[1:]:
+                outcome = record.outcome(trajectories=count, select=select)
+                add("trajectories", outcome, S, count, _with(run, select, "all"))
+        for stop in get_args(Stop)[1:]:
+            for count in _doubling(R) if stop != "first_valid" or has_rules else ():
+                outcome = record.outcome(trajectories=count, stop=stop)
+                add("early exit", outcome, S, count, _with(run, run.select, stop))
+    add("run", record.outcome(), S, R, run)
+    return rows
+
+
+def _with(compute: Compute, select: Select, stop: Stop) -> Compute:
+    return Compute(**compute.settings() | {"select": select, "stop": stop})
+
+
+def _doubling(last: int) -> list[int]:
+    """Return 1, 2, 4, ... and the last."""
+    return sorted({2**i for i in range(last.bit_length()) if 2**i <= last} | {last})
+
+
+def compute_table(rows: list[dict[str, Any]]) -> Table:
+    """Draw accuracy beside steps, network passes and seconds per puzzle."""
+    title = "Accuracy against compute per puzzle (≈: read off the run in the last row)"
+    table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1))
+    table.add_column("trajectories, until, by", no_wrap=True)
+    for heading in ("steps", "passes", "ms", "exact % (95 %)", "valid %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        valid = row.get("valid_accuracy")
+        table.add_row(
+            name_of(row),
+            f"{row['steps_per_puzzle']:.1f}",
+            f"{row['passes_per_puzzle']:.1f}",
+            ("" if row["kind"] == "run" else "≈ ") + f"{1000 * row['seconds_per_puzzle']:.2f}",
+            f"{100 * row['exact_accuracy']:.1f} ({percent(row['exact_interval'])})",
+            "" if valid is None else f"{100 * valid:.1f}",
+        )
+    return table
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Say how many trajectories ran until when, and by what one of them was chosen."""
+    last = {"all": f"step {row['max_steps']}", "first_halted": "halted", "first_valid": "valid"}
+    said = f"{row['trajectories']}, {last[row['stop']]}"
+    return said + (f", {row['select']}" if row["trajectories"] > 1 else "")
+
+
+def plot_compute(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Draw exact accuracy against network passes per puzzle, with intervals."""
+    curves: dict[str, list[tuple[float, float, float, float]]] = {}
+    for row in rows:
+        if row["kind"] == "run" and len(rows) > 1:
+            continue  # it is one of the others
+        name = {
+            "steps": "more steps",
+            "trajectories": f"more trajectories, by {row['select']}",
+            "early exit": f"early exit, {row['stop'].replace('_', ' ')}",
+            "run": "as run",
+        }[row["kind"]]
+        point = 100 * row["exact_accuracy"], *(100 * bound for bound in row["exact_interval"])
+        curves.setdefault(name, []).append((row["passes_per_puzzle"], *point))
+    banded(curves, "network passes per puzzle", "exact %", path, title)

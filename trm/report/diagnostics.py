@@ -1,0 +1,142 @@
+"""A closer look at the plain trajectories: when they halt, what they know, where they get stuck."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from trm.data.puzzles import Puzzles
+from trm.inference.record import Record
+from trm.report.tables import percent, wilson
+from trm.tasks.base import Task
+
+_BINS = 5  # of halting probability
+_QUANTILES = 4  # of difficulty
+
+
+def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
+    """Look at the first trajectory of every puzzle.
+
+    Args:
+        record: of an evaluation
+        task: knows what makes puzzles hard
+        puzzles: that were evaluated
+
+    Returns:
+        plain types: ``by_step`` (halted for the first time here, exact, settled, settled on
+        a wrong answer, median residuals of ``y`` and ``z``), ``calibration`` (halting probability
+        after the last step against the share solved), ``expected_calibration_error``, ``says``
+        (says solved against is solved) and ``by_difficulty``
+    """
+    exact, halting = record.hits["exact"][..., 0], record.signs.halting[..., 0]
+    probability, solved = halting[-1].sigmoid(), exact[-1]
+    calibration = _calibration(probability, solved)
+    gap = sum(row["n"] * abs(row["says"] - row["solved"]) for row in calibration)
+    says = probability > record.compute.sure
+    return {
+        "by_step": _by_step(record, exact, halting),
+        "calibration": calibration,
+        "expected_calibration_error": gap / record.puzzles,
+        "says": {
+            "solved, is solved": int((says & solved).sum()),
+            "solved, is not": int((says & ~solved).sum()),
+            "unsolved, is solved": int((~says & solved).sum()),
+            "unsolved, is not": int((~says & ~solved).sum()),
+        },
+        "by_difficulty": _by_difficulty(task, puzzles, solved),
+    }
+
+
+def _by_step(record: Record, exact: Tensor, halting: Tensor) -> list[dict[str, Any]]:
+    answer, residuals = record.signs.answer[..., 0], record.residuals[..., 0, :]
+    says = halting.sigmoid() > record.compute.sure
+    rows = []
+    for k in range(record.steps):
+        going = record.end > k
+        first = says[k] & going & ~says[:k].any(0)
+        settled = (answer[k] == answer[k - 1]) & going if k else torch.zeros_like(going)
+        y, z = residuals[k][going].nanmedian(0).values.tolist() if going.any() else (0.0, 0.0)
+        rows.append(
+            {
+                "step": k + 1,
+                "going": int(going.sum()),
+                "halts_first": int(first.sum()),
+                "exact": int((exact[k] & going).sum()),
+                "settled": int(settled.sum()),
+                "settled_on_wrong": int((settled & ~exact[k]).sum()),
+                "residual_y": y,
+                "residual_z": z,
+            }
+        )
+    return rows
+
+
+def _calibration(probability: Tensor, solved: Tensor) -> list[dict[str, Any]]:
+    which = (probability * _BINS).long().clamp(max=_BINS - 1)
+    rows = []
+    for k in range(_BINS):
+        here = which == k
+        if n := int(here.sum()):
+            row = {"from": k / _BINS, "to": (k + 1) / _BINS, "n": n}
+            means = {"says": probability[here], "solved": solved[here].float()}
+            rows.append(row | {name: values.mean().item() for name, values in means.items()})
+    return rows
+
+
+def _by_difficulty(task: Task, puzzles: Puzzles, solved: Tensor) -> list[dict[str, Any]]:
+    """Split by quantiles of the source's rating and of what the task counts."""
+    measures = []
+    rating = getattr(puzzles, "rating", None)
+    if rating is not None:
+        measures.append(("rating", rating))
+    if (counted := task.difficulty(puzzles.x_input)) is not None:
+        measures.append(counted)
+    rows = []
+    for name, values in measures:
+        bounds = np.unique(np.quantile(values, np.linspace(0, 1, _QUANTILES + 1)[1:]))
+        below = -np.inf
+        for bound in bounds:
+            here = torch.from_numpy((values > below) & (values <= bound))
+            below = bound
+            if n := int(here.sum()):
+                hits, inside = int(solved[here].sum()), values[here.numpy()]
+                row = {"measure": name, "from": int(inside.min()), "to": int(inside.max()), "n": n}
+                rows.append(row | {"exact_accuracy": hits / n, "interval": list(wilson(hits, n))})
+    return rows
+
+
+def diagnostic_tables(looked: dict[str, Any]) -> list[Table]:
+    """Draw the diagnostics."""
+    steps = _table(
+        "Step by step (settled: the answer is that of the step before)",
+        ("step", "going", "says solved first", "settled", "settled, wrong", "‖Δy‖", "‖Δz‖"),
+    )
+    for row in looked["by_step"]:
+        counts = ("step", "going", "halts_first", "settled", "settled_on_wrong")
+        residuals = [f"{row[name]:.3f}" for name in ("residual_y", "residual_z")]
+        steps.add_row(*(str(row[name]) for name in counts), *residuals)
+    error = looked["expected_calibration_error"]
+    sure = _table(
+        f"What it says after the last step (calibration error {100 * error:.1f} %)",
+        ("says %", "mean %", "is solved %", "puzzles"),
+    )
+    for row in looked["calibration"]:
+        bounds = f"{100 * row['from']:.0f}-{100 * row['to']:.0f}"
+        shares = (f"{100 * row[name]:.1f}" for name in ("says", "solved"))
+        sure.add_row(bounds, *shares, str(row["n"]))
+    hard = _table("By difficulty", ("measure", "from", "to", "exact %", "95 % interval", "puzzles"))
+    for row in looked["by_difficulty"]:
+        share, interval = f"{100 * row['exact_accuracy']:.1f}", percent(row["interval"])
+        hard.add_row(
+            row["measure"], str(row["from"]), str(row["to"]), share, interval, str(row["n"])
+        )
+    return [steps, sure, *([hard] if looked["by_difficulty"] else [])]
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
