@@ -135,7 +135,8 @@ class TinyRecursiveModel(RecursiveModel):
         )
         self.net = net()
         self.answer_net = net() if separate else None
-        self.embedding = nn.Embedding(vocab_size, dim)
+        # As Embedding would draw it; its own way loads torch's compiler where device is "meta".
+        self.embedding = nn.Embedding(vocab_size, dim, _weight=torch.randn(vocab_size, dim))
         truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
         self.positions: nn.Parameter | None = None
         if positions == "learned":

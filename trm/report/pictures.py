@@ -109,8 +109,8 @@ def _strip(story: Story) -> Image.Image:
     panels = len(steps) + 1
     across = min(panels, 5)
     down = -(-panels // across)
-    width, height = 2.4, 2.4 * rows / columns + 0.55
-    figure = Figure(figsize=(width * across, height * down + 0.3), layout="constrained")
+    width, height = 2.4, 2.4 * rows / columns + 0.4
+    figure = Figure(figsize=(width * across, height * down + 0.25), layout="constrained")
     axes = list(figure.subplots(down, across, squeeze=False).flat)
     _draw_grid(axes[0], story, None)
     axes[0].set_title("puzzle\n", fontsize=9)

@@ -78,12 +78,49 @@ def banded(
         if len(x) == 1:
             axes.errorbar(x, y, np.stack([y - low, high - y]), color=colour, capsize=3)
     if log_x:
-        axes.set_xscale("log")
+        axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)
     _write(figure, path)
+
+
+def latent_paths(paths: Mapping[str, np.ndarray], solved: np.ndarray, path: Path) -> None:
+    """Draw how states move from step to step, in the plane in which they spread the most (PCA).
+
+    Args:
+        paths: name to (steps, puzzles, features); one panel and one plane each
+        solved: which puzzles were solved in the end, (puzzles,) bool
+        path: PNG to write
+    """
+    figure = Figure(figsize=(4.6 * len(paths), 4.2), layout="constrained")
+    axes_row = figure.subplots(1, len(paths), squeeze=False)[0]
+    for axes, (name, states) in zip(axes_row, paths.items(), strict=True):
+        plane, shares = _principal_plane(states)
+        kinds = (("solved", solved, _COLOURS[0], "o"), ("not solved", ~solved, _COLOURS[1], "s"))
+        for label, which, colour, marker in kinds:
+            for walk in np.flatnonzero(which).tolist():
+                axes.plot(*plane[:, walk].T, color=colour, linewidth=0.7, alpha=0.5)
+            if which.any():
+                end = plane[-1, which].T
+                axes.scatter(*end, color=colour, marker=marker, s=22, label=f"{label}, at the end")
+        axes.scatter(*plane[0].reshape(-1, 2).T, color="black", marker="x", s=14, label="step 1")
+        first, second = (f"component {k + 1} ({100 * shares[k]:.0f} %)" for k in range(2))
+        axes.set(title=name, xlabel=first, ylabel=second)
+        axes.grid(alpha=0.3)
+    axes_row[0].legend(fontsize=8, frameon=False)
+    _write(figure, path)
+
+
+def _principal_plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Project (steps, puzzles, features) on two components: (steps, puzzles, 2) and their shares."""
+    flat = states.reshape(-1, states.shape[-1]).astype(np.float64)
+    flat = flat - flat.mean(0)
+    left, sizes, _ = np.linalg.svd(flat, full_matrices=False)
+    shares = sizes**2 / max((sizes**2).sum(), 1e-12)
+    return (left[:, :2] * sizes[:2]).reshape(*states.shape[:2], 2), shares
 
 
 def _write(figure: Figure, path: Path) -> None:
