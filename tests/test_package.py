@@ -13,7 +13,7 @@ def loaded_after(code: str) -> set[str]:
 
 def test_the_model_needs_neither_lightning_nor_hydra_nor_wandb():
     modules = loaded_after(
-        "import trm; trm.TinyRecursiveModel; trm.Sudoku; trm.load; trm.trajectory"
+        "import trm; trm.TinyRecursiveModel; trm.Sudoku; trm.load; trm.trajectory; trm.Solver"
     )
     assert not modules & {"lightning", "hydra", "omegaconf", "wandb"}
 

@@ -24,6 +24,9 @@ _PUBLIC = {
     "load": "trm.checkpoints.opening",
     "save": "trm.checkpoints.opening",
     "save_published": "trm.checkpoints.published",
+    "Solver": "trm.inference.solver",
+    "Solution": "trm.inference.solver",
+    "Compute": "trm.inference.compute",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
     from trm.checkpoints.opening import load, save
     from trm.checkpoints.published import save_published
     from trm.errors import InputError
+    from trm.inference.compute import Compute
+    from trm.inference.solver import Solution, Solver
     from trm.models.direct import DirectPrediction
     from trm.models.hrm import HierarchicalReasoningModel
     from trm.models.recursion import State, Step, trajectory

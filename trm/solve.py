@@ -165,7 +165,7 @@ def _print(task: Task, name: str, solution: Solution, as_json: bool, several: bo
     if as_json:
         print(json.dumps(solution.as_dict(), ensure_ascii=False))
     elif several:
-        print(solution.answer or "", _verdict(solution), sep="\t")
+        print(solution.answer or "", _verdict(solution, with_time=False), sep="\t")
     elif solution.answer is None:
         print(f"error: {solution.problem}", file=sys.stderr)
     else:
@@ -181,16 +181,17 @@ def _print(task: Task, name: str, solution: Solution, as_json: bool, several: bo
         console.print(Text(_verdict(solution)))
 
 
-def _verdict(solution: Solution) -> str:
-    """Say in words what is known of an answer."""
+def _verdict(solution: Solution, with_time: bool = True) -> str:
+    """Say in words what is known of an answer; in a batch its time says little."""
     said = solution.problem or ("valid" if solution.valid else "not checked: no rules")
     if solution.halting_probability is None or solution.confidence is None:
         return said
     steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
     if solution.total_steps > solution.steps:
         steps += f" ({solution.total_steps} over all trajectories)"
+    time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""
     return (
-        f"{said}; {steps}, {1000 * solution.time_s:.0f} ms, says solved with "
+        f"{said}; {steps}{time_s}, says solved with "
         f"{100 * solution.halting_probability:.0f} %, sure of its cells with "
         f"{100 * solution.confidence:.0f} %"
     )

@@ -115,7 +115,7 @@ def latent_paths(paths: Mapping[str, np.ndarray], solved: np.ndarray, path: Path
 
 
 def _principal_plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Project (steps, puzzles, features) on two components: (steps, puzzles, 2) and their shares."""
+    """Project (steps, puzzles, features) to (steps, puzzles, 2); also the components' shares."""
     flat = states.reshape(-1, states.shape[-1]).astype(np.float64)
     flat = flat - flat.mean(0)
     left, sizes, _ = np.linalg.svd(flat, full_matrices=False)
