@@ -10,8 +10,11 @@ from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from trm.files import written_whole
 
 # Okabe and Ito's palette, told apart by people who see colours differently; markers say it again.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+    *("#E69F00", "#56B4E9", "#000000", "#999999"),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 Curve = Sequence[tuple[float, float]]  # of x and y, both positive
 
