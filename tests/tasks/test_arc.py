@@ -90,3 +90,12 @@ def test_grids_are_drawn_with_their_errors():
     assert task.render(to_canvas(grid), to_canvas(wrong), to_canvas(grid)).plain == "1 2 \n3 5!"
     with pytest.raises(InputError, match="does not fit a canvas"):
         to_canvas(np.zeros((31, 2), dtype=np.uint8))
+
+
+def test_a_grid_can_be_given_as_json():
+    tokens = Arc().encode("[[0, 7], [7, 7]]")
+    assert (tokens == to_canvas(np.array([[0, 7], [7, 7]]))).all()
+    assert (Arc().encode(Arc().decode(tokens)) == tokens).all()
+    for text in ("[[0, 7], [7]]", "[[0, 10]]", "[", "[]", '["a"]', "[" * 100_000):
+        with pytest.raises(InputError, match="arc puzzle"):
+            Arc().encode(text)

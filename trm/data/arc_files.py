@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from trm.errors import InputError
-from trm.tasks.arc import SIDE
+from trm.tasks.arc import checked_grid
 
 _MOST_BYTES = 256_000_000  # unpacked; the largest published file has 4 million
 _MOST_PAIRS = 1000  # of a task; the published ones have 10 at most
@@ -100,7 +100,7 @@ def _task(
                 f"{solutions_file}, task {name}: {count} solutions for {len(questions)} test inputs"
             )
         solutions = [
-            _grid(grid, f"{solutions_file}, task {name}, solution {number}")
+            checked_grid(grid, f"{solutions_file}, task {name}, solution {number}")
             for number, grid in enumerate(solved, start=1)
         ]
     elif all(isinstance(pair, dict) and "output" in pair for _, pair in tests):
@@ -113,23 +113,7 @@ def _task(
 def _part(pair: Any, side: str, where: str) -> Grid:
     if not isinstance(pair, dict) or side not in pair:
         raise InputError(f"{where}: has no {side!r}")
-    return _grid(pair[side], f"{where}, {side}")
-
-
-def _grid(rows: Any, where: str) -> Grid:
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
-        raise InputError(f"{where}: a grid is a list of rows of colours")
-    if len(rows) > SIDE or any(len(row) > SIDE for row in rows):
-        widest = max(len(row) for row in rows)
-        raise InputError(f"{where}: {len(rows)} x {widest} cells; a side has at most {SIDE}")
-    if not rows[0] or any(len(row) != len(rows[0]) for row in rows):
-        lengths = sorted({len(row) for row in rows})
-        raise InputError(f"{where}: rows have {lengths} cells; all need the same number, 1 or more")
-    for row in rows:
-        for colour in row:
-            if type(colour) is not int or not 0 <= colour <= 9:
-                raise InputError(f"{where}: colour {str(colour)[:20]!r} must be 0 ... 9")
-    return np.array(rows, dtype=np.uint8)
+    return checked_grid(pair[side], f"{where}, {side}")
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """ARC-AGI: grids of colours on a canvas of 30 by 30, and their augmentations."""
 
+import json
+from typing import Any
+
 import numpy as np
 from rich.text import Text
 from torch import Tensor
@@ -37,7 +40,7 @@ class Arc(Task):
 
     A canvas of 30 x 30 tokens holds the grid with its top left corner at row 1, column 1 (or moved,
     in training). Tokens as released: PAD 0, end 1, colours 2 ... 11. As text, ``.`` is PAD, ``|``
-    an end marker, ``0`` ... ``9`` a colour.
+    an end marker, ``0`` ... ``9`` a colour; a grid may also be given as JSON.
 
     Only the identifier tells the network which rule to apply, so a puzzle is meaningless without
     its row, and augmented tasks have rows of their own. Hence ``symmetries`` is the identity
@@ -53,6 +56,16 @@ class Arc(Task):
         self.vocab_size = FIRST_COLOUR + COLOURS
         digits = {str(colour): FIRST_COLOUR + colour for colour in range(COLOURS)}
         self.symbols = {".": PAD, "|": END, **digits}
+
+    def encode(self, text: str) -> np.ndarray:
+        """Turn a canvas as text, or a grid as JSON such as ``[[0, 7], [7, 7]]``, into tokens."""
+        if not text.lstrip().startswith("["):
+            return super().encode(text)
+        try:
+            rows = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"arc puzzle is no JSON grid ({error})") from None
+        return to_canvas(checked_grid(rows, "arc puzzle"))
 
     def judge(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> dict[str, Tensor]:
         """Compare with the label; an answer without one is never right."""
@@ -96,6 +109,27 @@ class Arc(Task):
             text.append("\n")
         text.rstrip()
         return text
+
+
+def checked_grid(rows: Any, where: str) -> np.ndarray:
+    """Turn rows of colours, as JSON has them, into (rows, columns) uint8.
+
+    Raises:
+        InputError: no such grid, naming ``where``
+    """
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
+        raise InputError(f"{where}: a grid is a list of rows of colours")
+    if len(rows) > SIDE or any(len(row) > SIDE for row in rows):
+        widest = max(len(row) for row in rows)
+        raise InputError(f"{where}: {len(rows)} x {widest} cells; a side has at most {SIDE}")
+    if not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+        lengths = sorted({len(row) for row in rows})
+        raise InputError(f"{where}: rows have {lengths} cells; all need the same number, 1 or more")
+    for row in rows:
+        for colour in row:
+            if type(colour) is not int or not 0 <= colour <= 9:
+                raise InputError(f"{where}: colour {str(colour)[:20]!r} must be 0 ... 9")
+    return np.array(rows, dtype=np.uint8)
 
 
 def to_canvas(grid: np.ndarray) -> np.ndarray:
