@@ -154,10 +154,12 @@ def _evaluate(asked: _Asked) -> dict[str, Any]:
         *diagnostic_tables(looked),
         thinking(task, puzzles, evaluation),
     )
+    by_step = accuracies(evaluation)
     if config["plot"] is not None:
-        plot_compute(points, f"{task.name}, {len(puzzles)} puzzles", Path(config["plot"]))
+        title = f"{task.name}, {len(puzzles)} puzzles"
+        plot_compute(points, by_step, title, Path(config["plot"]))
     return {
-        "evaluation": accuracies(evaluation),
+        "evaluation": by_step,
         "against_compute": points,
         "diagnostics": looked,
     }

@@ -89,8 +89,19 @@ def name_of(row: dict[str, Any]) -> str:
     return said + (f", {row['select']}" if row["trajectories"] > 1 else "")
 
 
-def plot_compute(rows: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Draw exact accuracy against network passes per puzzle, with intervals."""
+def plot_compute(
+    rows: list[dict[str, Any]], by_step: list[dict[str, Any]], title: str, path: Path
+) -> None:
+    """Draw accuracy after each step, and exact accuracy against network passes per puzzle.
+
+    Args:
+        rows: of ``against_compute``
+        by_step: of ``trm.report.tables.accuracies``, for the compute that was run
+        title: above
+        path: PNG to write
+    """
+    measures = [key.removesuffix("_interval") for key in by_step[0] if key.endswith("_interval")]
+    steps = {name: [_point(row["step"], row, name) for row in by_step] for name in measures}
     curves: dict[str, list[tuple[float, float, float, float]]] = {}
     for row in rows:
         if row["kind"] == "run" and len(rows) > 1:
@@ -101,6 +112,11 @@ def plot_compute(rows: list[dict[str, Any]], title: str, path: Path) -> None:
             "early exit": f"early exit, {row['stop'].replace('_', ' ')}",
             "run": "as run",
         }[row["kind"]]
-        point = 100 * row["exact_accuracy"], *(100 * bound for bound in row["exact_interval"])
-        curves.setdefault(name, []).append((row["passes_per_puzzle"], *point))
-    banded(curves, "network passes per puzzle", "exact %", path, title)
+        curves.setdefault(name, []).append(_point(row["passes_per_puzzle"], row, "exact"))
+    panels = {"supervision steps, as run": steps, "network passes per puzzle (exact)": curves}
+    banded(panels, "accuracy %", path, title)
+
+
+def _point(x: float, row: dict[str, Any], measure: str) -> tuple[float, float, float, float]:
+    low, high = row[f"{measure}_interval"]
+    return x, 100 * row[f"{measure}_accuracy"], 100 * low, 100 * high

@@ -17,6 +17,7 @@ _COLOURS = (
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 Curve = Sequence[tuple[float, float]]  # of x and y, both positive
+Band = Sequence[tuple[float, float, float, float]]  # x, y, and the ends of an interval of y
 
 
 def exponent(curve: Curve) -> float:
@@ -52,41 +53,32 @@ def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Pat
     _write(figure, path)
 
 
-def banded(
-    curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
-    xlabel: str,
-    ylabel: str,
-    path: Path,
-    title: str = "",
-    log_x: bool = True,
-) -> None:
-    """Draw curves with intervals.
+def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, title: str) -> None:
+    """Draw curves with intervals, one panel for each quantity; its axis counts in powers of two.
 
     Args:
-        curves: name to points of x, y, and the lower and upper end of an interval of y
-        xlabel: of the axis
-        ylabel: of the axis
+        panels: label of the x axis to curves by name
+        ylabel: of all panels
         path: PNG to write
-        title: above
-        log_x: whether x is logarithmic
+        title: above all
     """
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, curve) in enumerate(curves.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        x, y, low, high = np.array(sorted(curve)).T
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
-        marker = _MARKERS[number % len(_MARKERS)]
-        axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name)
-        if len(x) == 1:
-            axes.errorbar(x, y, np.stack([y - low, high - y]), color=colour, capsize=3)
-    if log_x:
+    figure = Figure(figsize=(6 * len(panels), 4.2), layout="constrained")
+    axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+    for axes, (xlabel, curves) in zip(axes_row, panels.items(), strict=True):
+        for (name, curve), colour, marker in zip(curves.items(), _COLOURS, _MARKERS, strict=False):
+            x, y, low, high = np.array(sorted(curve)).T
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+            axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name)
+            if len(x) == 1:
+                axes.errorbar(x, y, np.stack([y - low, high - y]), color=colour, capsize=3)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
+        axes.set_xlabel(xlabel)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    axes_row[0].set_ylabel(ylabel)
+    figure.suptitle(title)
     _write(figure, path)
 
 
