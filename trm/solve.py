@@ -46,7 +46,7 @@ _HELP = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Solve and print; 0 if all are answered, 1 if some are not, 2 if nothing could be tried."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # flags may stand before the puzzle
     if (options.file is None) == (not options.puzzle):
         parser.error("give a puzzle, or - to read a pipe, or --file FILE")
     try:

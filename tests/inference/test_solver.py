@@ -85,6 +85,17 @@ def test_a_task_without_rules_is_not_checked():
     assert not found.failed
 
 
+def test_identifiers_that_the_model_does_not_have_are_refused():
+    model = tiny_model(prefix_len=1, identifiers=3)
+    solver = Solver(model, Sudoku(2, 2), Compute(max_steps=1))
+    assert len(solver.solve([PUZZLE, PUZZLE], puzzle_id=[0, 2])) == 2
+    for wrong in (3, -1):
+        with pytest.raises(InputError, match=r"is none of the model's, 0 \.\.\. 2"):
+            solver.solve(PUZZLE, puzzle_id=wrong)
+    with pytest.raises(InputError, match="2 identifiers for 1 puzzles"):
+        solver.solve(PUZZLE, puzzle_id=[0, 1])
+
+
 @pytest.fixture
 def folder(tmp_path):
     trm.save(tiny_model(), tmp_path / "model", Sudoku(2, 2))
@@ -112,8 +123,14 @@ def test_exit_status_and_words(folder, tmp_path, capsys):
     assert solve.main([str(tmp_path / "none"), SOLVED]) == 2
     assert solve.main([folder, SOLVED, "--rollouts", "0"]) == 2
     assert "rollouts=0" in capsys.readouterr().err
+    assert solve.main([folder, "--seed", "1", SOLVED]) == 0, "flags before the puzzle"
     with pytest.raises(SystemExit, match="2"):
         solve.main([folder])
+
+
+def test_a_name_that_is_no_model_is_answered_with_those_there_are(capsys):
+    assert solve.main(["sudoku-99x99", SOLVED]) == 2
+    assert "come with trm: maze-10x10, sudoku-4x4, sudoku-6x6" in capsys.readouterr().err
 
 
 def test_a_pipe_is_read_line_by_line(folder, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """One door for every file that holds a model: ``load``, and what ``describe`` prints."""
 
 import json
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -143,12 +144,16 @@ def shipped() -> list[str]:
 
 
 def _found(path: str | Path) -> Path:
-    """Return where a model lies; a bare name that is no file may be one of ``shipped``."""
+    """Return where a model lies; a name that is no file may be one of ``shipped``."""
     given = Path(path).expanduser()
-    own = _SHIPPED / given
-    if given.exists() or len(given.parts) != 1 or not (own / "config.json").is_file():
+    if os.path.exists(given) or len(given.parts) != 1 or given.suffix:
         return given
-    return own
+    if given.name not in shipped():
+        raise InputError(
+            f"checkpoint {path} does not exist; give a file, a folder, or one of the models that "
+            f"come with trm: {', '.join(shipped())}"
+        )
+    return _SHIPPED / given
 
 
 def _open_file(

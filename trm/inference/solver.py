@@ -136,7 +136,8 @@ class Solver:
             puzzle_id: identifiers, or one for all, for models that have a table of them
 
         Raises:
-            InputError: a text of the wrong length or with a foreign symbol, naming the cell
+            InputError: a text of the wrong length or with a foreign symbol, naming the cell; or
+                identifiers that the model does not have
         """
         if isinstance(puzzles, str):
             puzzles = [puzzles]
@@ -151,7 +152,7 @@ class Solver:
         found = [self._without_model(grid) for grid in tokens]
         asked = [i for i, solution in enumerate(found) if solution is None]
         if asked:
-            ids = np.broadcast_to(np.asarray(puzzle_id, dtype=np.int64), len(tokens))
+            ids = self._identifiers(puzzle_id, len(tokens))
             x_input = torch.from_numpy(np.stack([tokens[i] for i in asked]))
             puzzle_ids = torch.from_numpy(ids[asked])
             arguments = self.compute, self.trained, self.batch_size
@@ -160,6 +161,17 @@ class Solver:
                 for place, solution in self._ended(seen, x_input):
                     found[asked[place]] = replace(solution, time_s=time_s)
         return [solution for solution in found if solution is not None]
+
+    def _identifiers(self, puzzle_id: int | Sequence[int], puzzles: int) -> np.ndarray:
+        """Return one identifier per puzzle, (puzzles,) int64."""
+        given = np.asarray(puzzle_id, dtype=np.int64)
+        if given.ndim and len(given) != puzzles:
+            raise InputError(f"{len(given)} identifiers for {puzzles} puzzles; give one for each")
+        table = self.model.identifiers
+        rows = None if table is None else len(table.weights)
+        if rows is not None and not ((given >= 0) & (given < rows)).all():
+            raise InputError(f"identifier {given.max()} is none of the model's, 0 ... {rows - 1}")
+        return np.broadcast_to(given, puzzles)
 
     def _without_model(self, x_input: np.ndarray) -> Solution | None:
         """Say what needs no thinking: contradictions, and puzzles that are complete."""
