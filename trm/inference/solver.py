@@ -168,9 +168,13 @@ class Solver:
         if given.ndim and len(given) != puzzles:
             raise InputError(f"{len(given)} identifiers for {puzzles} puzzles; give one for each")
         table = self.model.identifiers
-        rows = None if table is None else len(table.weights)
-        if rows is not None and not ((given >= 0) & (given < rows)).all():
-            raise InputError(f"identifier {given.max()} is none of the model's, 0 ... {rows - 1}")
+        if table is not None:
+            rows = len(table.weights)
+            unknown = given[(given < 0) | (given >= rows)]
+            if unknown.size:
+                raise InputError(
+                    f"identifier {unknown.flat[0]} is none of the model's, 0 ... {rows - 1}"
+                )
         return np.broadcast_to(given, puzzles)
 
     def _without_model(self, x_input: np.ndarray) -> Solution | None:
