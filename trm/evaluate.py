@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from trm.build import build, check_types
+from trm.build import check_arguments, check_types
 from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
@@ -29,7 +30,6 @@ from trm.report.thinking import thinking
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 
-_COMPUTE = f"{Compute.__module__}.{Compute.__qualname__}"
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("checkpoint", "output", "plot", "submission"), str | None),
     **dict.fromkeys(("limit", "votes"), int | None),
@@ -79,7 +79,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "parameters": model.size,
         "trained_steps": opened.step,
         "split": config["split"],
-        "compute": compute.settings(),
+        "compute": asdict(compute),
         "seed": opened.config.get("seed"),
         "device": str(device),
         "wall_time_s": round(time.perf_counter() - start, 3),
@@ -96,7 +96,8 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
 def _compute(config: dict[str, Any]) -> Compute:
     """Read the switchboard; what is wrong with it is named by its config key."""
     try:
-        return build(config | {"_target_": _COMPUTE}, Compute, "compute")
+        check_arguments(Compute, config, "compute")
+        return Compute(**config)
     except InputError as error:
         key = "" if str(error).startswith("compute.") else "compute."
         raise InputError(f"{key}{error}") from None

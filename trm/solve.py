@@ -7,11 +7,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -19,11 +18,11 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
-from trm.checkpoints.opening import open_model, shipped
+from trm.checkpoints.opening import shipped
 from trm.devices import pick_device
 from trm.errors import InputError
 from trm.inference.compute import Compute
-from trm.inference.solver import Solution, Solver, default_compute
+from trm.inference.solver import Solution, Solver
 from trm.tasks.base import Task
 
 _AT_ONCE = 2048  # lines that are read before they are solved
@@ -91,33 +90,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    opened = open_model(options.checkpoint, {})
-    if opened.task is None:
-        raise InputError(
-            f"{options.checkpoint} does not say what its puzzles are; open it in Python with "
-            f"trm.load and give model and task to trm.Solver"
-        )
     given = {field.name: getattr(options, field.name) for field in fields(Compute)}
     changes = {name: value for name, value in given.items() if value is not None}
-    solver = Solver(
-        opened.model,
-        opened.task,
-        default_compute(opened.task, **changes),
-        opened.trained,
-        options.batch_size,
-        pick_device(options.device),
+    device = pick_device(options.device)
+    solver = Solver.load(
+        options.checkpoint, batch_size=options.batch_size, device=device, **changes
     )
     if options.picture is not None:
         _draw(solver, options)
     counts, start = Counter[str](), time.perf_counter()
     several = options.file is not None or options.puzzle == ["-"] or len(options.puzzle) > _DRAWN
-    with _lines(options) as lines:
-        puzzles = _puzzles(lines, bool(several))
-        while part := list(islice(puzzles, _AT_ONCE)):
-            for name, solution in _solved(solver, part, options.id):
-                counts["answered" if not solution.failed else "failed"] += 1
-                _print(solver.task, name, solution, options.json, bool(several))
-            sys.stdout.flush()
+    puzzles = _puzzles(options)
+    while part := list(islice(puzzles, _AT_ONCE)):
+        for solution in _solved(solver, part, options.id):
+            counts["answered" if not solution.failed else "failed"] += 1
+            _print(solver.task, solution, options.json, several)
+        sys.stdout.flush()
     if several:
         speed = counts.total() / max(time.perf_counter() - start, 1e-9)
         print(
@@ -127,27 +115,35 @@ def _run(options: argparse.Namespace) -> int:
     return _FAILED if counts["failed"] else _SOLVED
 
 
-def _lines(options: argparse.Namespace) -> Any:
+def _puzzles(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Yield what each puzzle is called in messages, and its text."""
     if options.file is not None:
         try:
-            return open(options.file, encoding="utf-8", errors="replace", newline=None)
+            with open(options.file, encoding="utf-8", errors="replace") as lines:
+                yield from _named(lines)
         except OSError as error:
             raise InputError(f"{options.file} cannot be read: {error.strerror}") from None
-    return nullcontext(sys.stdin if options.puzzle == ["-"] else options.puzzle)
+    elif options.puzzle == ["-"]:
+        yield from _named(sys.stdin)
+    else:
+        yield from _given(options.puzzle)
 
 
-def _puzzles(lines: Iterable[str], numbered: bool) -> Iterator[tuple[str, str]]:
-    """Name each puzzle and strip its line end, and nothing else: a maze may end in spaces."""
+def _named(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Name each puzzle by its line and strip the line's end, no more: a maze may end in spaces."""
     for number, line in enumerate(lines, start=1):
-        # A pasted argument may have a line for each row; an empty argument is an error of its own.
-        text = line.rstrip("\r\n") if numbered else "".join(line.splitlines())
-        if text or not numbered:
-            yield f"line {number}" if numbered else "the puzzle", text
+        if text := line.rstrip("\r\n"):
+            yield f"line {number}", text
 
 
-def _solved(
-    solver: Solver, part: list[tuple[str, str]], puzzle_id: int
-) -> Iterator[tuple[str, Solution]]:
+def _given(arguments: list[str]) -> Iterator[tuple[str, str]]:
+    """Name each puzzle and join its rows: what was pasted may have a line for each."""
+    for number, text in enumerate(arguments, start=1):
+        name = "the puzzle" if len(arguments) == 1 else f"puzzle {number}"
+        yield name, "".join(text.splitlines())
+
+
+def _solved(solver: Solver, part: list[tuple[str, str]], puzzle_id: int) -> Iterator[Solution]:
     """Solve what can be read, and say of the rest why it cannot, in the order of the input."""
     tokens: list[np.ndarray] = []
     unread: dict[int, Solution] = {}
@@ -157,13 +153,13 @@ def _solved(
         except InputError as error:
             unread[place] = Solution(text, None, None, f"{name}: {error}")
     solutions = iter(solver.solve_tokens(tokens, puzzle_id))
-    for place, (name, _) in enumerate(part):
-        yield name, unread[place] if place in unread else next(solutions)
+    for place in range(len(part)):
+        yield unread[place] if place in unread else next(solutions)
 
 
-def _print(task: Task, name: str, solution: Solution, as_json: bool, several: bool) -> None:
+def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None:
     if as_json:
-        print(json.dumps(solution.as_dict(), ensure_ascii=False))
+        print(json.dumps(asdict(solution), ensure_ascii=False))
     elif several:
         print(solution.answer or "", _verdict(solution, with_time=False), sep="\t")
     elif solution.answer is None:
@@ -206,9 +202,11 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
         raise InputError("--picture draws one puzzle; give it as the argument")
     task, steps = solver.task, solver.compute.max_steps
     assert steps is not None, "settled"
-    x_input = task.encode("".join(options.puzzle[0].splitlines()))
+    ((_, text),) = _given(options.puzzle)
+    x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
-    seen = thoughts(solver.model, puzzle, steps, solver.trained, torch.tensor([options.id]))
+    identifiers = torch.tensor(solver.identifiers(options.id, 1))
+    seen = thoughts(solver.model, puzzle, steps, solver.trained, identifiers)
     valid = task.is_valid(puzzle.long().expand(steps, -1), seen.answers[:, 0].long())
     solved = task.has_rules and bool(valid.any())
     last = int(valid.int().argmax()) if solved else steps - 1

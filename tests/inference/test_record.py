@@ -107,7 +107,7 @@ def test_views_are_different_and_no_more_than_there_are():
 def signs(**given):
     made = {
         "halting": torch.tensor([0.1, 2.0, -3.0, 1.0]),
-        "residual": torch.tensor([0.5, 0.4, 0.1, 0.9]),
+        "residuals": torch.tensor([[0.5, 0.0], [0.1, 0.3], [0.0, 0.1], [0.4, 0.5]]),
         "confidence": torch.tensor([0.7, 0.6, 0.5, 0.9]),
         "valid": torch.tensor([True, False, False, True]),
         "answer": torch.tensor([7, 5, 7, 8]),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from math import log
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -61,13 +61,9 @@ class Compute:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(type(self)).items():
-            if get_args(kind) and get_args(kind)[0] is not int:
-                choices = [str(choice) for choice in get_args(kind)]
-                if getattr(self, name) not in choices:
-                    raise InputError(
-                        f"{name}={getattr(self, name)} must be one of {', '.join(choices)}"
-                    )
+        for name, choices in {"start": Start, "select": Select, "stop": Stop}.items():
+            if (value := getattr(self, name)) not in get_args(choices):
+                raise InputError(f"{name}={value} must be one of {', '.join(get_args(choices))}")
         for name in ("max_steps", "rollouts", "views"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -101,25 +97,21 @@ class Compute:
         steps = N_sup if self.max_steps is None else self.max_steps
         return replace(self, max_steps=1 if model.one_pass else steps)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the values as plain types."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
 
 @dataclass(frozen=True)
 class Signs:
-    """What a step shows of its trajectories, by which one of them is chosen: (..., R) each.
+    """What a step shows of R trajectories, by which one is chosen; (..., R) unless said.
 
     Attributes:
         halting: logit, positive where it says "solved"
-        residual: root mean square by which ``y`` and ``z`` changed
+        residuals: root mean square by which ``y`` and by which ``z`` changed, (..., R, 2)
         confidence: mean over cells of the probability of the token chosen
         valid: bool, the answer obeys the rules; False where a task has none
         answer: int64 hash of the answer, equal for equal answers
     """
 
     halting: Tensor
-    residual: Tensor
+    residuals: Tensor
     confidence: Tensor
     valid: Tensor
     answer: Tensor
@@ -148,7 +140,7 @@ def chosen(select: Select, signs: Signs, among: Tensor) -> Tensor:
     if select == "halting":
         score = signs.halting
     elif select == "residual":
-        score = -signs.residual
+        score = -signs.residuals.sum(-1)
     elif select == "confidence":
         score = signs.confidence
     elif select == "validity":

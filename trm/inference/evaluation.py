@@ -35,9 +35,13 @@ class Evaluation:
 
     @property
     def shown_steps(self) -> list[int]:
-        """Steps worth a row in a table: 1, 2, 4, ... and the last."""
-        last = len(self.cell)
-        return sorted({2**i for i in range(last.bit_length()) if 2**i <= last} | {last})
+        """Steps worth a row in a table."""
+        return doubling(len(self.cell))
+
+
+def doubling(last: int) -> list[int]:
+    """Return 1, 2, 4, ... and the last."""
+    return sorted({2**i for i in range(last.bit_length())} | {last})
 
 
 @torch.inference_mode()

@@ -42,7 +42,6 @@ class Record:
         hits: for each of the task's measures, bool
         cell: share of cells right, float32
         signs: by which trajectories are chosen
-        residuals: change of ``y`` and of ``z``, (steps, puzzles, R, 2)
         end: supervision steps each puzzle took, (puzzles,) int64
         first_answers: what would be answered after each step to the first puzzles,
             (steps, first, cells) uint8
@@ -53,7 +52,6 @@ class Record:
     hits: dict[str, Tensor]
     cell: Tensor
     signs: Signs
-    residuals: Tensor
     end: Tensor
     first_answers: Tensor
     wall_time_s: float
@@ -171,12 +169,11 @@ class _Table:
         self.cell = torch.zeros(shape)
         self.signs = Signs(
             halting=torch.zeros(shape),
-            residual=torch.zeros(shape),
+            residuals=torch.zeros(*shape, 2),
             confidence=torch.zeros(shape),
             valid=torch.zeros(shape, dtype=torch.bool),
             answer=torch.zeros(shape, dtype=torch.int64),
         )
-        self.residuals = torch.zeros(*shape, 2)
         self.end = torch.zeros(shape[1], dtype=torch.int64)
         self.answers = torch.zeros(shape[0], min(first, shape[1]), task.cells, dtype=torch.uint8)
 
@@ -194,7 +191,6 @@ class _Table:
         self.cell[at] = cell.view(-1, R).cpu()
         for field in fields(Signs):
             getattr(self.signs, field.name)[at] = getattr(seen.signs, field.name).cpu()
-        self.residuals[at] = seen.residuals.cpu()
         self.end[index] = seen.step.cpu()
         shown = index < self.answers.shape[1]
         rows = torch.arange(len(index))[shown]
@@ -211,7 +207,6 @@ class _Table:
             {name: hit[at] for name, hit in self.hits.items()},
             self.cell[at],
             self.signs[at],
-            self.residuals[at],
             self.end,
             self.answers[first],
             wall_time_s,

@@ -29,8 +29,7 @@ class Seen:
         index: numbers of the puzzles, (batch,) int64
         step: supervision steps they have taken, this one included, (batch,) int64
         y: answers, views turned back, (batch, R, cells) int64
-        signs: (batch, R) each
-        residuals: root mean square of the change of ``y`` and of ``z``, (batch, R, 2)
+        signs: of (batch, R) trajectories
         ended: puzzles that leave with this step, (batch,) bool
         trajectory: which one answers if this is the end, (batch,) int64
     """
@@ -39,7 +38,6 @@ class Seen:
     step: Tensor
     y: Tensor
     signs: Signs
-    residuals: Tensor
     ended: Tensor
     trajectory: Tensor
 
@@ -170,17 +168,16 @@ class _Runner:
         out = self.model(batch.x_input, batch.puzzle_id, state)
         turned = out.y_hat.argmax(-1)
         y = _turned(self.back, turned)
-        x_input = self.x_input[batch.index.to(self.x_input.device)].to(self.device).long()
         valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)
         if self.task.has_rules:
-            valid = self.task.is_valid(x_input.repeat_interleave(shape[1], 0), y)
+            valid = self.task.is_valid(_turned(self.back, batch.x_input), y)
         change = [
             (new - old).float().flatten(1).square().mean(1).nan_to_num().sqrt()
             for new, old in ((out.state.y, state.y), (out.state.z, state.z))
         ]
         signs = Signs(
             halting_logit(out, self.trained.halting).float().view(shape),
-            (change[0] + change[1]).view(shape),
+            torch.stack(change, 1).view(*shape, 2),
             torch.exp(-self.loss(out.y_hat, turned)).float().mean(-1).view(shape),
             valid.view(shape),
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
@@ -194,7 +191,6 @@ class _Runner:
             taken,
             y.view(*shape, -1),
             signs,
-            torch.stack(change, 1).view(*shape, 2),
             ended,
             chosen(compute.select, signs, among),
         )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,6 @@ class Solution:
     def failed(self) -> bool:
         """Whether there is no answer, or one that breaks the rules."""
         return self.answer is None or self.valid is False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the values as plain types."""
-        return asdict(self)
 
 
 def default_compute(task: Task, **changes: Any) -> Compute:
@@ -108,8 +104,17 @@ class Solver:
         task: Task | None = None,
         batch_size: int = 256,
         device: torch.device | str | None = None,
+        **changes: Any,
     ) -> "Solver":
         """Open a model file that says what it was trained on, or a shipped model by its name.
+
+        Args:
+            path: see ``trm.load``
+            compute: see ``Compute``
+            task: of a file that does not name it
+            batch_size: trajectories at once
+            device: where to run
+            changes: of ``default_compute``, where ``compute`` is None, such as ``rollouts=8``
 
         Raises:
             InputError: a file that cannot be opened, or does not name its task while none is given
@@ -121,6 +126,7 @@ class Solver:
                 f"{path} does not say what its puzzles are; open it with trm.load and give model "
                 f"and task to trm.Solver"
             )
+        compute = default_compute(task, **changes) if compute is None else compute
         return cls(opened.model, task, compute, opened.trained, batch_size, device)
 
     def solve(
@@ -152,7 +158,7 @@ class Solver:
         found = [self._without_model(grid) for grid in tokens]
         asked = [i for i, solution in enumerate(found) if solution is None]
         if asked:
-            ids = self._identifiers(puzzle_id, len(tokens))
+            ids = self.identifiers(puzzle_id, len(tokens))
             x_input = torch.from_numpy(np.stack([tokens[i] for i in asked]))
             puzzle_ids = torch.from_numpy(ids[asked])
             arguments = self.compute, self.trained, self.batch_size
@@ -162,8 +168,12 @@ class Solver:
                     found[asked[place]] = replace(solution, time_s=time_s)
         return [solution for solution in found if solution is not None]
 
-    def _identifiers(self, puzzle_id: int | Sequence[int], puzzles: int) -> np.ndarray:
-        """Return one identifier per puzzle, (puzzles,) int64."""
+    def identifiers(self, puzzle_id: int | Sequence[int], puzzles: int) -> np.ndarray:
+        """Return one identifier per puzzle, (puzzles,) int64.
+
+        Raises:
+            InputError: another number of them than of puzzles, or rows that the model does not have
+        """
         given = np.asarray(puzzle_id, dtype=np.int64)
         if given.ndim and len(given) != puzzles:
             raise InputError(f"{len(given)} identifiers for {puzzles} puzzles; give one for each")

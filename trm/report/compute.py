@@ -5,8 +5,9 @@ from typing import Any, get_args
 
 from rich.table import Table
 
-from trm.inference.compute import Compute, Select, Stop
-from trm.inference.record import Outcome, Record
+from trm.inference.compute import Select, Stop
+from trm.inference.evaluation import doubling
+from trm.inference.record import Record
 from trm.report.plots import banded
 from trm.report.tables import percent, wilson
 
@@ -23,9 +24,16 @@ def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
     """
     run, rows = record.compute, []
 
-    def add(kind: str, outcome: Outcome, steps: int, trajectories: int, choice: Compute) -> None:
+    def add(
+        kind: str,
+        steps: int,
+        trajectories: int,
+        select: Select = run.select,
+        stop: Stop = run.stop,
+    ) -> None:
+        outcome = record.outcome(steps, trajectories, select, stop)
         n, taken = record.puzzles, outcome.taken.double().mean().item()
-        row: dict[str, Any] = {"kind": kind, "select": choice.select, "stop": choice.stop}
+        row: dict[str, Any] = {"kind": kind, "select": select, "stop": stop}
         row |= {"max_steps": steps, "trajectories": trajectories, "n": n}
         row |= {"steps_per_puzzle": taken, "passes_per_puzzle": taken * passes}
         row["seconds_per_puzzle"] = taken * record.seconds_per_step
@@ -37,29 +45,18 @@ def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
 
     R, S = run.trajectories, record.steps
     if run.stop == "all":
-        for steps in _doubling(S):
-            add("steps", record.outcome(steps, 1), steps, 1, run)
+        for steps in doubling(S):
+            add("steps", steps, 1)
         has_rules = "valid" in record.hits
         selects = [name for name in get_args(Select) if has_rules or name != "validity"]
         for select in selects if R > 1 else ():
-            for count in _doubling(R)[1:]:
-                outcome = record.outcome(trajectories=count, select=select)
-                add("trajectories", outcome, S, count, _with(run, select, "all"))
+            for count in doubling(R)[1:]:
+                add("trajectories", S, count, select=select)
         for stop in get_args(Stop)[1:]:
-            for count in _doubling(R) if stop != "first_valid" or has_rules else ():
-                outcome = record.outcome(trajectories=count, stop=stop)
-                add("early exit", outcome, S, count, _with(run, run.select, stop))
-    add("run", record.outcome(), S, R, run)
+            for count in doubling(R) if stop != "first_valid" or has_rules else ():
+                add("early exit", S, count, stop=stop)
+    add("run", S, R)
     return rows
-
-
-def _with(compute: Compute, select: Select, stop: Stop) -> Compute:
-    return Compute(**compute.settings() | {"select": select, "stop": stop})
-
-
-def _doubling(last: int) -> list[int]:
-    """Return 1, 2, 4, ... and the last."""
-    return sorted({2**i for i in range(last.bit_length()) if 2**i <= last} | {last})
 
 
 def compute_table(rows: list[dict[str, Any]]) -> Table:

@@ -50,7 +50,7 @@ def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
 
 
 def _by_step(record: Record, exact: Tensor, halting: Tensor) -> list[dict[str, Any]]:
-    answer, residuals = record.signs.answer[..., 0], record.residuals[..., 0, :]
+    answer, residuals = record.signs.answer[..., 0], record.signs.residuals[..., 0, :]
     says = halting.sigmoid() > record.compute.sure
     rows = []
     for k in range(record.steps):

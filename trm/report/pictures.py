@@ -13,6 +13,7 @@ from PIL import Image
 
 from trm.errors import InputError
 from trm.files import written_whole
+from trm.inference.evaluation import doubling
 from trm.inference.thoughts import Thoughts
 from trm.tasks.base import PAD, Task
 
@@ -104,7 +105,8 @@ def draw(story: Story, path: Path) -> None:
 
 def _strip(story: Story) -> Image.Image:
     """Draw the puzzle and its answers beside each other."""
-    steps = _shown(len(story.answers))
+    count = len(story.answers)
+    steps = range(count) if count <= _MOST_PANELS else [k - 1 for k in doubling(count)]
     rows, columns = _window(story)
     panels = len(steps) + 1
     across = min(panels, 5)
@@ -205,9 +207,3 @@ def _window(story: Story) -> tuple[int, int]:
     shown = shown if story.y_true is None else [*shown, story.y_true]
     sizes = [story.task.extent(tokens) for tokens in shown]
     return max(rows for rows, _ in sizes), max(columns for _, columns in sizes)
-
-
-def _shown(steps: int) -> list[int]:
-    if steps <= _MOST_PANELS:
-        return list(range(steps))
-    return sorted({2**i - 1 for i in range(steps.bit_length()) if 2**i <= steps} | {steps - 1})
