@@ -35,7 +35,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-_LOCK = ".lock"  # in a run's folder, held while a process trains there
+LOCK = ".lock"  # in a run's folder, held while a process trains there
 MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
 
@@ -151,7 +151,7 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
         if config["ckpt_path"] == "auto":  # killed before its first checkpoint
             mine |= os.path.isfile(folder / "config.yaml")
         # os.path and not Path: what may not be looked at is refused when the folder is made.
-        taken = os.path.isdir(folder) and {*os.listdir(folder)} - {_LOCK}
+        taken = os.path.isdir(folder) and {*os.listdir(folder)} - {LOCK}
         if (os.path.exists(folder) and not os.path.isdir(folder)) or (taken and not mine):
             raise InputError(
                 f"run_dir={folder} is not empty; name a new folder, or continue the run in it "
@@ -177,7 +177,7 @@ def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
         yield
         return
     missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
-    lock = FileLock(folder / _LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

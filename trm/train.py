@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from lightning import Trainer, seed_everything
@@ -29,7 +30,7 @@ from trm.errors import InputError
 from trm.inference.evaluation import evaluate
 from trm.report import run
 from trm.report.results import FORMAT, birth_certificate, read_result, write_json
-from trm.report.tables import accuracies, result_table
+from trm.report.tables import accuracies, bits, result_table
 from trm.report.thinking import thinking
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
@@ -42,7 +43,7 @@ from trm.training.checks import (
 from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision
 from trm.training.progress import TrainingProgress
-from trm.training.saving import AtomicCheckpointIO, LastCheckpoint, RunCard
+from trm.training.saving import AtomicCheckpointIO, Clock, LastCheckpoint, RunCard
 
 
 def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -88,7 +89,8 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     folder = folder or run_folder(config, task.name)
     metadata = native.metadata(config, data.manifest, overrides)
     text = OmegaConf.to_yaml(OmegaConf.create(config))
-    card = RunCard(text, metadata, folder, resumed.wall_time_s if resumed else 0.0)
+    before = Clock(*resumed.clock) if resumed else Clock(0.0, 0.0)
+    card = RunCard(text, metadata, folder, before)
     files = _checkpoint_callbacks(config, folder, resumed)
     trainer = _trainer(cfg, config, folder, [card, *files])
     if trainer.is_global_zero:
@@ -190,7 +192,8 @@ def _result(
     files: _Files,
 ) -> dict[str, Any]:
     """Gather what ``result.json`` says of training."""
-    best, device = files.best, trainer.strategy.root_device
+    best, device, spent = files.best, trainer.strategy.root_device, card.clock
+    cpu_time_s = torch.tensor(spent.cpu_time_s, dtype=torch.float64)
     score = best.best_model_score
     return {
         "format": FORMAT,
@@ -198,7 +201,8 @@ def _result(
         "parameters": module.model.size,
         "steps": trainer.global_step,
         "N_sup": module.N_sup,
-        "training_wall_time_s": round(card.wall_time_s, 3),
+        "training_wall_time_s": round(spent.wall_time_s, 3),
+        "training_cpu_time_s": round(float(processes.summed(cpu_time_s)), 3),  # of all processes
         "saving": _saving(trainer).report(),
         "processes": trainer.world_size,
         "device": str(device),
@@ -233,6 +237,7 @@ def _test_and_report(
         batch_size, device = config["train"]["eval_batch_size"], result["device"]
         evaluation = evaluate(module.model, task, puzzles, result["N_sup"], batch_size, device)
         result["test"] = accuracies(evaluation)
+        result["test_solved"] = bits(evaluation.solved)
         result["test_wall_time_s"] = round(evaluation.wall_time_s, 3)
         console.print(result_table(evaluation, run.title(result, evaluation.n)))
         if trainer.is_global_zero:

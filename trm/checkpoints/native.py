@@ -64,9 +64,10 @@ class Checkpoint:
         return "carry" not in self.contents
 
     @property
-    def wall_time_s(self) -> float:
-        """Seconds of training behind it."""
-        return float(self.contents["trm"].get("wall_time_s", 0))
+    def clock(self) -> tuple[float, float]:
+        """Seconds of training behind it: on the wall, and of the processor."""
+        said = self.contents["trm"]
+        return float(said.get("wall_time_s", 0)), float(said.get("cpu_time_s", 0))
 
     @property
     def weights(self) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ class Evaluation:
         cell: sum over puzzles of the share of cells right
         first_answers: answers to the first puzzles, (steps, batch, cells) uint8
         wall_time_s: seconds, loading included
+        solved: which puzzles have every cell right after the last step, (puzzles,) bool
     """
 
     n: int
@@ -32,6 +33,7 @@ class Evaluation:
     cell: list[float]
     first_answers: Tensor
     wall_time_s: float = 0.0
+    solved: Tensor | None = None
 
     @property
     def shown_steps(self) -> list[int]:
@@ -102,16 +104,21 @@ def evaluate(
     start = time.perf_counter()
     counts: list[Tensor] = []
     first_answers = torch.zeros(steps, 0, task.cells, dtype=torch.uint8)
-    mine = puzzles[processes.share(len(puzzles))]
+    solved = torch.zeros(len(puzzles), device=device)
+    share = processes.share(len(puzzles))
+    mine, mine_solved = puzzles[share], solved[share]
     for first in range(0, len(mine), batch_size):
-        batch = Batch.of(mine[first : first + batch_size], device)
+        here = slice(first, first + batch_size)
+        batch = Batch.of(mine[here], device)
         y = answers(model, batch, steps)
         first_answers = first_answers if first else y.cpu()
         counts.append(count_right(task, batch, y))
+        mine_solved[here] = task.is_solution(batch.x_input, y[-1].long(), batch.y_true).float()
         on_batch(min(first + batch_size, len(mine)))
     none = torch.zeros(1, steps, len(task.measures) + 1, dtype=torch.float64)
     sums = torch.cat([none, *(count[None].cpu().double() for count in counts)]).sum(0)
     *hits, cell = processes.summed(sums).T.tolist()
     whole = {name: [round(k) for k in row] for name, row in zip(task.measures, hits, strict=True)}
+    by_puzzle = processes.summed(solved).bool().cpu()
     wall_time_s = time.perf_counter() - start
-    return Evaluation(len(puzzles), whole, cell, first_answers, wall_time_s)
+    return Evaluation(len(puzzles), whole, cell, first_answers, wall_time_s, by_puzzle)

@@ -112,6 +112,7 @@ class Record:
             [one.cell.double().sum().item() for one in after],
             self.first_answers,
             self.wall_time_s,
+            after[-1].hits["exact"],
         )
 
 

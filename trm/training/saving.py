@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
@@ -165,6 +165,18 @@ class LastCheckpoint(Checkpoint):
         raise Stopped(f"stopped by {signal.Signals(number).name}: {said}", number)
 
 
+class Clock(NamedTuple):
+    """Seconds: of the clock on the wall, and of all threads of this process."""
+
+    wall_time_s: float
+    cpu_time_s: float
+
+
+def now() -> Clock:
+    """Read both clocks."""
+    return Clock(time.perf_counter(), time.process_time())
+
+
 class RunCard(Callback):
     """Say in the run folder and in every checkpoint what the run is, and keep its clock.
 
@@ -172,24 +184,25 @@ class RunCard(Callback):
         text: the resolved config as YAML
         metadata: what goes under ``trm`` in a checkpoint
         folder: of the run
-        before_s: seconds of training that a resumed checkpoint has behind it
+        before: clock of a resumed checkpoint
     """
 
-    def __init__(self, text: str, metadata: dict[str, Any], folder: Path, before_s: float) -> None:
+    def __init__(self, text: str, metadata: dict[str, Any], folder: Path, before: Clock) -> None:
         self.text, self.metadata, self.folder = text, metadata, folder
-        self.before_s = before_s
+        self.before = before
         self.begun = False
-        self._start: float | None = None
+        self._start: Clock | None = None
         self._rng_states: dict[str, Any] | None = None
 
     @property
-    def wall_time_s(self) -> float:
+    def clock(self) -> Clock:
         """Seconds of training, those before a resume included."""
-        now = time.perf_counter()
-        return self.before_s + (now - self._start if self._start is not None else 0.0)
+        if self._start is None:
+            return self.before
+        return Clock(*(b + n - s for b, n, s in zip(self.before, now(), self._start, strict=True)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start = now()
         if trainer.is_global_zero:
             with written_whole(self.folder / "config.yaml") as file:
                 file.write(self.text.encode())
@@ -208,7 +221,7 @@ class RunCard(Callback):
         self.begun = True
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint["trm"] = self.metadata | {"wall_time_s": self.wall_time_s}
+        checkpoint["trm"] = self.metadata | self.clock._asdict()
         checkpoint["rng_states"] = rng_states()
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,109 @@
+"""Train what a table still lacks: ``python -m experiments.run table=1 scale=laptop seeds=3``.
+
+``table`` is 1 to 5, or a list as [1,2]; ``row`` and ``column`` pick some of it by name;
+``processes=2`` trains two rows side by side, each with ``threads`` threads; ``dry=true`` prints the
+commands and trains nothing. What has a result is not trained again, and a run that was stopped goes
+on from its last checkpoint. Several runners may share a table: each run is trained by one of them.
+On a cluster Hydra's launchers carry the rows, one job for each:
+
+    python -m experiments.run -m table=1 scale=paper row=trm,hrm seed=0,1 hydra/launcher=joblib
+"""
+
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.runner import Job, Runner
+from experiments.table import HERE, Cell, Table, read_table, recorded
+from trm.build import check_types, nearest
+from trm.commands import run_command
+from trm.errors import InputError
+
+_TYPES = {
+    "scale": str,
+    "seeds": int,
+    "seed": int | None,
+    "processes": int,
+    "threads": int,
+    "dry": bool,
+    "results": str,
+    "runs": str,
+}
+ConfigStore.instance().store("experiments_run", OmegaConf.load(HERE / "run.yaml"))
+
+
+def wanted(table: Table, rows: list[str] | None, columns: list[str] | None) -> list[Cell]:
+    """Select cells.
+
+    Raises:
+        InputError: a name that the table does not have
+    """
+    for kind, names, known in (
+        ("row", rows, [row.name for row in table.rows if not row.quoted]),
+        ("column", columns, [column.name for column in table.columns]),
+    ):
+        for name in names or ():
+            if name not in known:
+                raise InputError(f"{kind}={name} is not in {table.name}; {nearest(name, known)}")
+    return [
+        cell
+        for cell in table.cells()
+        if (rows is None or cell.row.name in rows)
+        and (columns is None or cell.column.name in columns)
+    ]
+
+
+def jobs(cells: list[Cell], seeds: list[int], runs: Path) -> list[Job]:
+    """List what is to be trained, seed by seed, each recipe once."""
+    found: dict[tuple[str, int], Job] = {}
+    for seed in seeds:
+        for cell in cells:
+            folder = runs / f"{cell.recipe[:12]}_seed{seed}"
+            found.setdefault((cell.recipe, seed), Job(cell, seed, folder))
+    return list(found.values())
+
+
+def _names(value: Any) -> list[str] | None:
+    if value is None:
+        return None
+    return [str(name) for name in (value if isinstance(value, list) else [value])]
+
+
+def _main(cfg: DictConfig) -> None:
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    check_types(settings, _TYPES)
+    if settings["table"] is None:
+        raise InputError("table=null names no table; give table=1, or table=[1,2]")
+    for name in ("seeds", "processes", "threads"):
+        if settings[name] < 1:
+            raise InputError(f"{name}={settings[name]} must be at least 1")
+    seed = settings["seed"]
+    seeds = list(range(settings["seeds"])) if seed is None else [seed]
+    rows, columns = _names(settings["row"]), _names(settings["column"])
+    cells = [
+        cell
+        for name in _names(settings["table"]) or []
+        for cell in wanted(read_table(name, settings["scale"]), rows, columns)
+    ]
+    work = jobs(cells, seeds, Path(settings["runs"]))
+    if settings["dry"]:
+        done = recorded(Path(settings["results"]))
+        for job in work:
+            for command in job.commands():
+                print(shlex.join(command))
+        lacking = sum(job.key not in done for job in work)
+        print(f"{len(work)} runs, {lacking} without a result", file=sys.stderr)
+        return
+    runner = Runner(Path(settings["results"]), settings["processes"], settings["threads"])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, runner.stop)
+    runner.run(work)
+
+
+if __name__ == "__main__":
+    run_command(_main, "experiments_run")

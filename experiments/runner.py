@@ -1,0 +1,269 @@
+"""Runs in processes side by side, with progress over all of them; to be stopped at any time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import mean
+from types import FrameType
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from experiments.table import Cell, data_checksum, file_name, identity, recipe_hash, recorded
+from trm.commands import LOCK
+from trm.errors import InputError, Stopped
+from trm.report.results import read_result, write_json
+
+_LOOK_EVERY_S = 0.5
+# Of a run's config, what says where it ran and nothing about the number.
+_LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "debug")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a recipe with a seed, and the folder it runs in."""
+
+    cell: Cell
+    seed: int
+    folder: Path
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Recipe and seed."""
+        return self.cell.recipe, self.seed
+
+    @property
+    def said(self) -> str:
+        """What a person calls it."""
+        return f"{self.cell.row.label}, {self.cell.column.name}, seed {self.seed}"
+
+    def commands(self) -> list[list[str]]:
+        """Return what is to be run, one after the other."""
+        train = self.cell.command(self.seed, self.folder)
+        if self.cell.column.measure == "exact":
+            return [train]
+        checkpoint = self.folder / "checkpoints" / "best.ckpt"
+        evaluate = ["python", "-m", "trm.evaluate", f"checkpoint={checkpoint}"]
+        return [train, [*evaluate, f"output={self.folder / 'votes.json'}"]]
+
+    def result(self) -> dict[str, Any]:
+        """Read what came out, without what says where it ran."""
+        result = read_result(self.folder)
+        assert recipe_hash(result["config"]) == self.cell.recipe, "this is another run's folder"
+        votes = self.folder / "votes.json"
+        if self.cell.column.measure != "exact":
+            result["pass_at"] = read_result(votes)["pass_at"]
+        config = {key: value for key, value in result["config"].items() if key not in _LEFT_OUT}
+        if "path" in config["data"]:
+            config["data"] = config["data"] | {"path": None}
+        return result | {"config": config}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a process is at work in the folder."""
+        if not self.folder.is_dir():
+            return False
+        try:
+            with FileLock(self.folder / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
+
+
+@dataclass
+class _Running:
+    """A job at work: one command after the other, with one log."""
+
+    job: Job
+    environment: dict[str, str]
+    start: float = field(default_factory=time.monotonic)
+    done: int = 0  # commands
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.job.folder.with_suffix(".log")
+
+    def next(self) -> bool:
+        """Start the next command, if there is one."""
+        commands = self.job.commands()
+        if self.done == len(commands):
+            return False
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *commands[self.done][1:]],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C comes to the runner, which tells all
+            )
+        self.done += 1
+        return True
+
+    def last_words(self) -> str:
+        """Return the last line of the log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+class Runner:
+    """Trains what has no result yet.
+
+    Args:
+        results: folder of the result files
+        processes: runs side by side
+        threads: of each
+    """
+
+    def __init__(self, results: Path, processes: int, threads: int) -> None:
+        self.results, self.processes = results, processes
+        self.environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        self._running: list[_Running] = []
+        self._failed: dict[str, str] = {}
+        self._seconds: dict[str, list[float]] = {}  # that runs took, by recipe
+        self._signal = 0
+
+    def run(self, jobs: list[Job]) -> None:
+        """Train all that have no result.
+
+        Raises:
+            InputError: some failed; the others are done
+            Stopped: a signal ended it; the same command goes on
+        """
+        done = recorded(self.results)
+        for (recipe, _), result in done.items():
+            self._seconds.setdefault(recipe, []).append(result["training_wall_time_s"])
+        waiting = [job for job in jobs if not self._has_result(job)]
+        shown = _Shown(len(jobs), len(jobs) - len(waiting))
+        with shown.bar:
+            shown.begin()
+            while (waiting or self._running) and not self._signal:
+                self._start(waiting, shown)
+                time.sleep(_LOOK_EVERY_S)
+                self._look(waiting, shown)
+                shown.update([one.job.said for one in self._running], self._left_s(waiting))
+        if self._signal:
+            self._end()
+        if self._failed:
+            what = "; ".join(f"{name}: {said}" for name, said in self._failed.items())
+            raise InputError(f"{len(self._failed)} of {len(jobs)} runs failed: {what}")
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Tell all runs to save and end; a second time, end them at once."""
+        for one in self._running:
+            if one.process is not None and one.process.poll() is None:
+                os.killpg(one.process.pid, signal.SIGKILL if self._signal else signal.SIGTERM)
+        self._signal = number
+
+    def _end(self) -> None:
+        for one in self._running:
+            assert one.process is not None
+            one.process.wait()
+        name = signal.Signals(self._signal).name
+        said = f"stopped by {name}: the runs in hand are saved; the same command goes on"
+        raise Stopped(said, self._signal)
+
+    def _has_result(self, job: Job) -> bool:
+        name = identity(job.cell.recipe, data_checksum(job.cell.config), job.seed)
+        return any(self.results.glob(f"*_{name}.json"))
+
+    def _start(self, waiting: list[Job], shown: "_Shown") -> None:
+        for job in list(waiting):
+            if len(self._running) == self.processes:
+                return
+            if job.busy:  # another runner's
+                continue
+            waiting.remove(job)
+            if self._has_result(job):
+                shown.finished(f"{job.said}: another runner's result")
+                continue
+            one = _Running(job, self.environment)
+            one.next()
+            self._running.append(one)
+
+    def _look(self, waiting: list[Job], shown: "_Shown") -> None:
+        for one in list(self._running):
+            assert one.process is not None
+            code = one.process.poll()
+            if code is None or (code == 0 and one.next()):
+                continue
+            self._running.remove(one)
+            if code == 0:
+                shown.finished(f"{one.job.said}: {self._keep(one.job)}")
+            elif self._signal:
+                self._running.append(one)  # it was told to
+                return
+            elif one.job.busy:
+                waiting.append(one.job)
+            else:
+                self._failed[one.job.said] = one.last_words()
+                shown.finished(f"{one.job.said}: failed, see {one.log}")
+
+    def _keep(self, job: Job) -> str:
+        """Put a result among the others, in the place of one on other data."""
+        result = job.result()
+        for path in self.results.glob(f"{result['task']}_*.json"):
+            other = read_result(path)
+            if (recipe_hash(other["config"]), other["seed"]) == job.key:
+                path.unlink()
+        self.results.mkdir(parents=True, exist_ok=True)
+        write_json(self.results / file_name(result), result)
+        self._seconds.setdefault(job.cell.recipe, []).append(result["training_wall_time_s"])
+        return f"{100 * value(result):.1f} % in {result['training_wall_time_s'] / 60:.1f} min"
+
+    def _left_s(self, waiting: list[Job]) -> float | None:
+        """Estimate the seconds left from those that runs took, of the same recipe if there are."""
+        if not self._seconds:
+            return None
+        overall = mean(mean(seconds) for seconds in self._seconds.values())
+
+        def estimate(job: Job) -> float:
+            return mean(self._seconds.get(job.cell.recipe, [overall]))
+
+        now = time.monotonic()
+        in_hand = sum(max(0.0, estimate(o.job) - (now - o.start)) for o in self._running)
+        return (in_hand + sum(map(estimate, waiting))) / self.processes
+
+
+def value(result: dict[str, Any]) -> float:
+    """Return the share that a table shows: pass@2 of ARC, else exact accuracy after all steps."""
+    if "pass_at" in result:
+        return float(result["pass_at"][1]["accuracy"])
+    return float(result["test"][-1]["exact_accuracy"])
+
+
+class _Shown:
+    """Progress over all runs: a bar on a terminal, a line after each run everywhere."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self.total, self.done = total, done
+        self._left = ""
+        console = Console(stderr=True)
+        columns = MofNCompleteColumn(), BarColumn(bar_width=30), TextColumn("{task.fields[said]}")
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self.bar.add_task("", total=total, completed=done, said="")
+
+    def begin(self) -> None:
+        """Say how much is done."""
+        self._say(f"{self.done} of {self.total} runs have results")
+
+    def finished(self, said: str) -> None:
+        """Count a run and say what came out."""
+        self.done += 1
+        self._say(f"{self.done}/{self.total}  {said}{self._left}")
+
+    def update(self, running: list[str], left_s: float | None) -> None:
+        """Say what is running and how long all will take."""
+        self._left = "" if left_s is None else f"  (about {left_s / 60:.0f} min left)"
+        self.bar.update(self._task, completed=self.done, said=" | ".join(running) + self._left)
+
+    def _say(self, line: str) -> None:
+        self.bar.console.print(line, highlight=False, soft_wrap=True)

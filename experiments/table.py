@@ -1,0 +1,278 @@
+"""The paper's tables as data: what each row trains, what the paper says, which results are its own.
+
+A table is ``experiments/tables/NAME.yaml``. Its rows are recipes (a base experiment of the column,
+then overlays and overrides); at each scale it has one column of numbers or more. A result belongs
+to a cell if it was trained with the same resolved config, on data of the same checksum, with that
+seed: which row or table asked for it does not matter, so rows that tables share are trained once.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import hydra
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from trm.build import build, nearest
+from trm.checkpoints.native import build_model
+from trm.commands import CONF, load_data, recomposed
+from trm.errors import InputError
+from trm.report.results import read_result
+from trm.tasks.base import Task
+
+HERE = Path(__file__).parent
+TABLES = HERE / "tables"
+RESULTS = HERE / "results" / "tables"
+
+# Of a config, what a number may depend on. The rest says where and how fast it was made.
+_DECIDES = ("task", "data", "model", "optimizer", "recursion", "train", "ema")
+_DECIDES_OF = {
+    "trainer": ("max_steps", "val_check_interval", "precision"),
+    "checkpoint": ("monitor", "mode"),
+}
+_DECIDES_NOTHING = {("data", "path"), ("model", "identifiers")}  # the data's checksum says it
+# Options that came after results were recorded, with the value that changes nothing: at it they
+# are left out of a recipe's hash, so that old results stay what they are.
+_CAME_LATER: dict[tuple[str, str], Any] = {}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A benchmark at one scale.
+
+    Attributes:
+        name: heading
+        experiment: base of every row's recipe
+        overrides: of every row
+        beside: the paper's column it stands beside
+        measure: ``exact`` accuracy, or ``pass@2`` of ARC
+    """
+
+    name: str
+    experiment: str
+    overrides: tuple[str, ...] = ()
+    beside: str = ""
+    measure: str = "exact"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table.
+
+    Attributes:
+        name: short, for commands and files
+        label: as printed
+        paper: the paper's ``parameters``, ``depth``, ``passes``, and its number by column
+        overlays: experiments put upon the base
+        overrides: after them
+        columns: further ``overlays`` and ``overrides`` by column
+        quoted: another's system: the number is the paper's and nothing is trained
+        scale: the only scale at which there is such a row
+        block: heading above this and the following rows
+    """
+
+    name: str
+    label: str
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    overlays: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    quoted: bool = False
+    scale: str | None = None
+    block: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row in one column: a recipe.
+
+    Attributes:
+        row: of the table
+        column: of the table
+        overrides: of ``trm.train``, but for seed and folder
+    """
+
+    row: Row
+    column: Column
+    overrides: tuple[str, ...]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return compose(self.overrides)
+
+    @cached_property
+    def recipe(self) -> str:
+        """Hash of what decides about the number, but for data and seed."""
+        return recipe_hash(self.config)
+
+    def command(self, seed: int, run_dir: Path) -> list[str]:
+        """Return the words that train it, or go on where that was stopped."""
+        words = ["python", "-m", "trm.train", *self.overrides, f"seed={seed}"]
+        return [*words, f"run_dir={run_dir}", "ckpt_path=auto"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table at one scale."""
+
+    name: str
+    title: str
+    source: str
+    scale: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    reference: Mapping[str, str]
+
+    def cells(self) -> Iterator[Cell]:
+        """Go through what is to be trained, row by row."""
+        for row in self.rows:
+            for column in self.columns:
+                if not row.quoted:
+                    yield self.cell(row, column)
+
+    def cell(self, row: Row, column: Column) -> Cell:
+        """Return the recipe of a row in a column."""
+        here = row.columns.get(column.name, {})
+        names = [column.experiment, *row.overlays, *here.get("overlays", ())]
+        experiment = names[0] if len(names) == 1 else f"[{','.join(names)}]"
+        given = (*column.overrides, *row.overrides, *here.get("overrides", ()))
+        return Cell(row, column, (f"experiment={experiment}", *given))
+
+
+def read_table(name: str, scale: str) -> Table:
+    """Read ``experiments/tables``.
+
+    Args:
+        name: ``1`` to ``5``, or the name of a file there
+        scale: ``paper`` or ``laptop``
+
+    Raises:
+        InputError: no such table, or no such scale of it
+    """
+    path = next(
+        (p for p in (TABLES / f"table_{name}.yaml", TABLES / f"{name}.yaml") if p.is_file()), None
+    )
+    if path is None:
+        known = [path.stem.removeprefix("table_") for path in sorted(TABLES.glob("*.yaml"))]
+        raise InputError(f"table={name} does not exist; {nearest(name, known)}")
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if scale not in told["scales"]:
+        scales = " or ".join(told["scales"])
+        raise InputError(f"table {name} has no scale={scale}; it has {scales}")
+    columns = tuple(
+        Column(heading, **{"beside": heading} | _tuples(settings))
+        for heading, settings in told["scales"][scale].items()
+    )
+    rows = tuple(Row(short, **_tuples(settings)) for short, settings in told["rows"].items())
+    rows = tuple(row for row in rows if row.scale in (None, scale))
+    reference = told.get("reference", {})
+    if isinstance(reference, str):
+        reference = {column.name: reference for column in columns}
+    return Table(path.stem, told["title"], told["source"], scale, columns, rows, reference)
+
+
+def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()
+    }
+
+
+@cache
+def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Resolve the config of a training run, within a Hydra command or without one.
+
+    Raises:
+        HydraException: an override that does not fit
+    """
+    if GlobalHydra.instance().is_initialized():
+        cfg = recomposed("train", overrides)
+    else:
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            cfg = recomposed("train", overrides)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return config
+
+
+def recipe_hash(config: Mapping[str, Any]) -> str:
+    """Hash what decides about a run's number, but for its data's checksum and its seed."""
+    kept = {name: config[name] for name in _DECIDES}
+    for name, keys in _DECIDES_OF.items():
+        kept[name] = {key: config[name][key] for key in keys}
+    for group, settings in kept.items():
+        if isinstance(settings, dict):
+            kept[group] = {key: v for key, v in settings.items() if _decides(group, key, v)}
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _decides(group: str, key: str, value: Any) -> bool:
+    place = group, key
+    if place in _DECIDES_NOTHING:
+        return False
+    return place not in _CAME_LATER or _CAME_LATER[place] != value
+
+
+def identity(recipe: str, data: str, seed: int) -> str:
+    """Name a result: hash of the recipe, the data's checksum and the seed."""
+    return hashlib.sha256(f"{recipe} {data} {seed}".encode()).hexdigest()[:16]
+
+
+def data_checksum(config: Mapping[str, Any]) -> str:
+    """Load or make the data of a config and return their checksum.
+
+    Raises:
+        InputError: data that cannot be read
+    """
+    return _checksum(json.dumps([config["task"], config["data"]], sort_keys=True))
+
+
+@cache
+def _checksum(task_and_data: str) -> str:
+    task, data = json.loads(task_and_data)
+    return str(load_data(data, build(task, Task, "task")).manifest["sha256"])
+
+
+def recorded(results: Path = RESULTS) -> dict[tuple[str, int], dict[str, Any]]:
+    """Read all results by recipe and seed.
+
+    Raises:
+        InputError: a file that is no result, or two for one recipe and seed on different data
+    """
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for path in sorted(results.glob("*.json")):
+        result = read_result(path)
+        key = recipe_hash(result["config"]), int(result["seed"])
+        if key in found:
+            raise InputError(
+                f"{path} repeats another result's recipe and seed on other data; remove one of them"
+            )
+        found[key] = result
+    return found
+
+
+def file_name(result: Mapping[str, Any]) -> str:
+    """Return where a result lies among the others."""
+    name = identity(recipe_hash(result["config"]), result["manifest"]["sha256"], result["seed"])
+    return f"{result['task']}_{name}.json"
+
+
+def size_and_depth(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many parameters a config's model has, and its effective depth.
+
+    The identifier rows of ARC count with neither.
+    """
+    import torch
+
+    settings = dict(config["model"])
+    if settings.get("identifiers", 1) is None:
+        settings["identifiers"] = 1
+    with torch.device("meta"):
+        model = build_model(settings, build(config["task"], Task, "task"))
+    return model.size, model.effective_depth
