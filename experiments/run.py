@@ -49,7 +49,9 @@ def wanted(table: Table, rows: list[str] | None, columns: list[str] | None) -> l
     ):
         for name in names or ():
             if name not in known:
-                raise InputError(f"{kind}={name} is not in {table.name}; {nearest(name, known)}")
+                raise InputError(
+                    f"{kind}={name} is not in table {table.name}; {nearest(name, known)}"
+                )
     return [
         cell
         for cell in table.cells()

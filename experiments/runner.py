@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from experiments.numbers import value
 from experiments.table import Cell, data_checksum, file_name, identity, recipe_hash, recorded
 from trm.commands import LOCK
 from trm.errors import InputError, Stopped
@@ -231,13 +232,6 @@ class Runner:
         now = time.monotonic()
         in_hand = sum(max(0.0, estimate(o.job) - (now - o.start)) for o in self._running)
         return (in_hand + sum(map(estimate, waiting))) / self.processes
-
-
-def value(result: dict[str, Any]) -> float:
-    """Return the share that a table shows: pass@2 of ARC, else exact accuracy after all steps."""
-    if "pass_at" in result:
-        return float(result["pass_at"][1]["accuracy"])
-    return float(result["test"][-1]["exact_accuracy"])
 
 
 class _Shown:

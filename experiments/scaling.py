@@ -17,13 +17,15 @@ from trm.data import Batch
 from trm.devices import pick_device
 from trm.inference.evaluation import answers
 from trm.models import TinyRecursiveModel
+from trm.models.layers import Mixing
+from trm.models.trm import Positions
 from trm.report.plots import Curve, exponent, power_laws
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.training.ceiling import seconds
 from trm.training.losses import stablemax_cross_entropy, step_loss
 
 RESULTS = Path(__file__).parent / "results"
-MIXING = {"attention": "rotary", "mlp": "none"}
+MIXING: dict[Mixing, Positions] = {"attention": "rotary", "mlp": "none"}
 VOCABULARY = 11
 BATCH, SIDE, DIM = 8, 9, 128  # where the others vary
 VARIED = {
@@ -35,7 +37,9 @@ VARIED = {
 QUICK = {name: values[:2] for name, values in VARIED.items()}
 
 
-def work(mixing: str, batch: int, cells: int, dim: int, device: torch.device) -> Callable[[], None]:
+def work(
+    mixing: Mixing, batch: int, cells: int, dim: int, device: torch.device
+) -> Callable[[], None]:
     """Return a function that takes one training step, optimizer aside."""
     model, puzzles = subject(mixing, batch, cells, dim, device)
     state = model.initial_state(batch)
@@ -49,7 +53,7 @@ def work(mixing: str, batch: int, cells: int, dim: int, device: torch.device) ->
 
 
 def subject(
-    mixing: str, batch: int, cells: int, dim: int, device: torch.device
+    mixing: Mixing, batch: int, cells: int, dim: int, device: torch.device
 ) -> tuple[TinyRecursiveModel, Batch]:
     """Return a model and puzzles of cells at random."""
     model = TinyRecursiveModel(
@@ -59,7 +63,7 @@ def subject(
     return model, Batch(tokens, tokens, torch.zeros_like(tokens[:, 0]))
 
 
-def curve(mixing: str, varied: str, values: list[int], device: torch.device) -> Curve:
+def curve(mixing: Mixing, varied: str, values: list[int], device: torch.device) -> Curve:
     """Time steps of one kind in milliseconds."""
     points = []
     for value in values:
@@ -83,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     device = pick_device(options.device)
     torch.manual_seed(0)
-    panels = {
+    panels: dict[str, dict[str, Curve]] = {
         varied: {mixing: curve(mixing, varied, values, device) for mixing in MIXING}
         for varied, values in (QUICK if options.quick else VARIED).items()
     }

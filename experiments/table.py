@@ -1,9 +1,10 @@
 """The paper's tables as data: what each row trains, what the paper says, which results are its own.
 
-A table is ``experiments/tables/NAME.yaml``. Its rows are recipes (a base experiment of the column,
-then overlays and overrides); at each scale it has one column of numbers or more. A result belongs
-to a cell if it was trained with the same resolved config, on data of the same checksum, with that
-seed: which row or table asked for it does not matter, so rows that tables share are trained once.
+A table is ``experiments/tables/table_NAME.yaml``. Its rows are recipes (a base experiment of the
+column, then overlays and overrides); at each scale it has one column of numbers or more. A result
+belongs to a cell if it was trained with the same resolved config, on data of the same checksum,
+with that seed: which row or table asked for it does not matter, so rows that tables share are
+trained once.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -23,6 +25,7 @@ from trm.build import build, nearest
 from trm.checkpoints.native import build_model
 from trm.commands import CONF, load_data, recomposed
 from trm.errors import InputError
+from trm.models import TinyRecursiveModel
 from trm.report.results import read_result
 from trm.tasks.base import Task
 
@@ -150,19 +153,13 @@ def read_table(name: str, scale: str) -> Table:
     """Read ``experiments/tables``.
 
     Args:
-        name: ``1`` to ``5``, or the name of a file there
+        name: such as ``1``
         scale: ``paper`` or ``laptop``
 
     Raises:
         InputError: no such table, or no such scale of it
     """
-    path = next(
-        (p for p in (TABLES / f"table_{name}.yaml", TABLES / f"{name}.yaml") if p.is_file()), None
-    )
-    if path is None:
-        known = [path.stem.removeprefix("table_") for path in sorted(TABLES.glob("*.yaml"))]
-        raise InputError(f"table={name} does not exist; {nearest(name, known)}")
-    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    told = _told(name)
     if scale not in told["scales"]:
         scales = " or ".join(told["scales"])
         raise InputError(f"table {name} has no scale={scale}; it has {scales}")
@@ -175,7 +172,29 @@ def read_table(name: str, scale: str) -> Table:
     reference = told.get("reference", {})
     if isinstance(reference, str):
         reference = {column.name: reference for column in columns}
-    return Table(path.stem, told["title"], told["source"], scale, columns, rows, reference)
+    return Table(name, told["title"], told["source"], scale, columns, rows, reference)
+
+
+def names() -> list[str]:
+    """List the tables."""
+    return [path.stem.removeprefix("table_") for path in sorted(TABLES.glob("table_*.yaml"))]
+
+
+def scales(name: str) -> list[str]:
+    """List the scales of a table.
+
+    Raises:
+        InputError: no such table
+    """
+    return list(_told(name)["scales"])
+
+
+def _told(name: str) -> dict[str, Any]:
+    path = TABLES / f"table_{name}.yaml"
+    if not path.is_file():
+        raise InputError(f"table={name} does not exist; {nearest(name, names())}")
+    told: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return told
 
 
 def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -268,11 +287,10 @@ def size_and_depth(config: Mapping[str, Any]) -> tuple[int, int]:
 
     The identifier rows of ARC count with neither.
     """
-    import torch
-
     settings = dict(config["model"])
     if settings.get("identifiers", 1) is None:
         settings["identifiers"] = 1
     with torch.device("meta"):
         model = build_model(settings, build(config["task"], Task, "task"))
+    assert isinstance(model, TinyRecursiveModel)  # as all models of the paper are
     return model.size, model.effective_depth

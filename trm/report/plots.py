@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -82,6 +83,66 @@ def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, ti
     _write(figure, path)
 
 
+class Dots(NamedTuple):
+    """One row of ``dots``.
+
+    Attributes:
+        label: of the row
+        claimed: another's number, or None
+        runs: value and the ends of its interval, for each of ours
+    """
+
+    label: str
+    claimed: float | None
+    runs: Sequence[tuple[float, float, float]]
+
+
+def dots(
+    panels: Mapping[str, Sequence[Dots]], xlabel: str, path: Path, title: str, says: str
+) -> None:
+    """Draw runs as dots with intervals, their mean as a bar, and what others claim as a diamond.
+
+    Args:
+        panels: title to rows, the first on top
+        xlabel: of all panels
+        path: PNG to write
+        title: above all
+        says: kept in the picture's description
+    """
+    most = max(map(len, panels.values()))
+    figure = Figure(figsize=(6.4 * len(panels), 1.6 + 0.42 * most), layout="constrained")
+    axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, rows) in zip(axes_row, panels.items(), strict=True):
+        for place, (_, claimed, runs) in enumerate(rows):
+            if claimed is not None:
+                axes.plot(claimed, place, "D", color=_COLOURS[1], fillstyle="none", markersize=7)
+            for shift, (value, low, high) in zip(_shifts(len(runs)), runs, strict=True):
+                ends = [[max(0.0, value - low)], [max(0.0, high - value)]]
+                style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
+                axes.errorbar(value, place + shift, xerr=ends, fmt="o", **style)
+            if runs:
+                middle = sum(value for value, _, _ in runs) / len(runs)
+                axes.plot([middle] * 2, [place - 0.34, place + 0.34], color=_COLOURS[0])
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), title=name, xlabel=xlabel)
+        axes.grid(axis="x", alpha=0.3)
+    style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
+    ours = axes_row[0].errorbar([], [], xerr=[], fmt="o", **style)
+    (theirs,) = axes_row[0].plot([], [], "D", color=_COLOURS[1], fillstyle="none")
+    labels = (
+        "ours: each seed with its 95 % interval, bar: mean",
+        "the paper's, on its own benchmark",
+    )
+    figure.legend([ours, theirs], labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(title)
+    _write(figure, path, says)
+
+
+def _shifts(n: int) -> list[float]:
+    """Spread marks of one row around its middle."""
+    return [0.16 * (i - (n - 1) / 2) for i in range(n)]
+
+
 def latent_paths(paths: Mapping[str, np.ndarray], solved: np.ndarray, path: Path) -> None:
     """Draw how states move from step to step, in the plane in which they spread the most (PCA).
 
@@ -118,6 +179,7 @@ def _principal_plane(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (left[:, :2] * sizes[:2]).reshape(*states.shape[:2], 2), shares
 
 
-def _write(figure: Figure, path: Path) -> None:
+def _write(figure: Figure, path: Path, says: str = "") -> None:
+    metadata = {"Description": says} if says else None
     with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=150)
+        figure.savefig(file, format="png", dpi=150, metadata=metadata)

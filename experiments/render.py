@@ -1,0 +1,281 @@
+"""Turn result files into tables and plots: ``python -m experiments.render`` (or ``make tables``).
+
+For every table and scale: ``experiments/rendered/table_NAME_SCALE.md``, ``.tex`` (booktabs),
+``.csv`` and, if anything was run, ``.png``. A document that holds ``<!-- table_NAME_SCALE -->``
+and, further down, ``<!-- end -->`` gets the Markdown between the two. Nothing here knows a number
+that is not in a result file or in a table's own file.
+"""
+
+import csv
+import hashlib
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from experiments.numbers import Line, Recorded, lines
+from experiments.table import HERE, Table, names, read_table, recorded, scales
+from trm.errors import InputError
+from trm.files import written_whole
+from trm.report.plots import Dots, dots
+
+RENDERED = HERE / "rendered"
+DOCUMENTS = (HERE.parent / "README.md", HERE / "README.md")
+
+_NOT_RUN = "not run"
+_MARKS = {True: " ≠", False: " ≈", None: ""}
+_NOTE = (
+    "Exact accuracy on test puzzles in %: mean ± standard deviation over seeds, after the last "
+    "supervision step, of the checkpoint that did best on validation puzzles. Δ: difference to the "
+    "row in bold, in points; ≠ says that a paired t-test over puzzles and Welch's t-test over "
+    "seeds both tell the two apart (p < 0.05), ≈ that not both do. Parameters and depth are our "
+    "models'; minutes are processor time of one training run."
+)
+
+
+def tables() -> list[tuple[str, str]]:
+    """List all tables by name and scale."""
+    return [(name, scale) for name in names() for scale in scales(name)]
+
+
+def rendered(name: str, scale: str, found: Recorded) -> dict[str, str]:
+    """Return the files of a table as text, by ending.
+
+    Raises:
+        InputError: results that cannot stand in one table
+    """
+    table = read_table(name, scale)
+    of = lines(table, found)
+    return {
+        "md": _markdown(table, of),
+        "tex": _latex(table, of),
+        "csv": _csv(table, of),
+    }
+
+
+def _cells(line: Line, scale: str) -> list[str]:
+    """Write the cells of a row for people, without markup."""
+    quoted = line.row.quoted
+    ours = "–" if quoted else _NOT_RUN
+    if line.mean is not None:
+        ours = f"{line.mean:.1f}" + (f" ± {line.spread:.1f}" if line.spread is not None else "")
+    cells = [
+        line.row.label + (" (quoted)" if quoted else ""),
+        str(line.row.paper.get("parameters", "–")) if quoted else f"{line.parameters:,}",
+        "–" if line.depth is None else str(line.depth),
+        _number(line.paper),
+        _signed(line.paper_gain),
+        ours,
+        _signed(line.gain) + _MARKS[line.differs],
+    ]
+    if scale == "paper":
+        known = line.mean is not None and isinstance(line.paper, float)
+        cells.append(_signed(line.mean - line.paper if known else None))  # type: ignore[operator]
+    minutes = line.cpu_time_min or line.wall_time_min
+    return [*cells, str(len(line.seeds) or "–"), "–" if minutes is None else f"{minutes:.1f}"]
+
+
+def _headings(scale: str) -> list[str]:
+    beside = ["ours − paper"] if scale == "paper" else []
+    return ["", "parameters", "depth", "paper %", "Δ", "ours %", "Δ", *beside, "seeds", "min"]
+
+
+def _number(value: float | str | None) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else value or "–"
+
+
+def _signed(points: float | None) -> str:
+    return "–" if points is None else f"{points:+.1f}".replace("-", "−")
+
+
+def _made_by(column: Sequence[Line]) -> str:
+    """Say of one column's results how many puzzles, on what, by which commits."""
+    results = [result for line in column for result in line.results]
+    if not results:
+        return "Nothing was run at this scale yet."
+    puzzles = _list(f"{line.n:,}" for line in column if line.n is not None)
+    made = [result["certificate"] for result in results]
+    hardware = _list(
+        f"{m['threads']} thread(s) of {m['processor']}, torch {m['torch']}" for m in made
+    )
+    commits = _list((m["commit"] or "unknown")[:7] for m in made)
+    data = _list(result["manifest"]["sha256"][:12] for result in results)
+    return f"{puzzles} test puzzles a run; {hardware}; commit {commits}; data {data}."
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(sorted(set(words)))
+
+
+def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
+    text = [f"**{table.title}** ({table.scale} scale; paper: {table.source})", ""]
+    for name, column in of.items():
+        beside = column[0].column.beside
+        text += [f"{name}" + (f", beside the paper's {beside}" if beside != name else "") + ":", ""]
+        headings = _headings(table.scale)
+        text += [_piped(headings), _piped(["---", *["--:"] * (len(headings) - 1)])]
+        block = ""
+        for line in column:
+            if line.row.block != block:
+                block = line.row.block
+                text.append(_piped([f"*{block}*", *[""] * (len(headings) - 1)]))
+            cells = _cells(line, table.scale)
+            if line.is_reference:
+                cells = [f"**{cell}**" if cell != "–" else cell for cell in cells]
+            text.append(_piped(cells))
+        text += ["", _made_by(column), ""]
+    return "\n".join([*text, _NOTE]) + "\n"
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+_TEX = {"%": r"\%", "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "≠": r"$\neq$", "≈": r"$\approx$"}
+_TEX |= {"×": r"$\times$", "–": "--", "_": r"\_", "&": r"\&"}
+
+
+def _latex(table: Table, of: dict[str, list[Line]]) -> str:
+    text = [rf"% {table.title}; {table.scale} scale; paper: {table.source}. Needs booktabs."]
+    for name, column in of.items():
+        headings = _headings(table.scale)
+        text += [
+            r"\begin{tabular}{l" + "r" * (len(headings) - 1) + "}",
+            r"\toprule",
+            _tex_row([name, *headings[1:]]),
+            r"\midrule",
+        ]
+        block = ""
+        for line in column:
+            if line.row.block != block:
+                block = line.row.block
+                text += [
+                    r"\midrule",
+                    rf"\multicolumn{{{len(headings)}}}{{l}}{{\emph{{{block}}}}} \\",
+                ]
+            row = [_tex(cell) for cell in _cells(line, table.scale)]
+            text.append(
+                _joined(rf"\textbf{{{c}}}" for c in row) if line.is_reference else _joined(row)
+            )
+        text += [r"\bottomrule", r"\end{tabular}", rf"% {_tex(_made_by(column))}"]
+    return "\n".join(text) + "\n"
+
+
+def _tex(cell: str) -> str:
+    return "".join(_TEX.get(letter, letter) for letter in cell)
+
+
+def _tex_row(cells: Iterable[str]) -> str:
+    return _joined(map(_tex, cells))
+
+
+def _joined(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+_CSV: dict[str, Callable[[Line], object]] = {
+    "benchmark": lambda line: line.column.name,
+    "row": lambda line: line.row.name,
+    "label": lambda line: line.row.label,
+    "quoted": lambda line: line.row.quoted,
+    "parameters": lambda line: line.parameters,
+    "depth": lambda line: line.depth,
+    "paper_benchmark": lambda line: line.column.beside,
+    "paper_parameters": lambda line: line.row.paper.get("parameters"),
+    "paper_depth": lambda line: line.row.paper.get("depth"),
+    "paper_percent": lambda line: line.paper,
+    "paper_difference": lambda line: line.paper_gain,
+    "mean_percent": lambda line: line.mean,
+    "sd": lambda line: line.spread,
+    "difference": lambda line: line.gain,
+    "p_puzzles": lambda line: line.p_puzzles,
+    "p_seeds": lambda line: line.p_seeds,
+    "seeds": lambda line: " ".join(map(str, line.seeds)),
+    "percent_by_seed": lambda line: " ".join(f"{v:.2f}" for v in line.values),
+    "interval_by_seed": lambda line: " ".join(f"{a:.2f}-{b:.2f}" for a, b in line.intervals),
+    "n": lambda line: line.n,
+    "wall_time_min": lambda line: line.wall_time_min,
+    "cpu_time_min": lambda line: line.cpu_time_min,
+    "hardware": lambda line: _list(r["certificate"]["processor"] for r in line.results),
+    "commit": lambda line: _list(r["certificate"]["commit"] or "unknown" for r in line.results),
+}
+
+
+def _csv(table: Table, of: dict[str, list[Line]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_CSV)
+    for column in of.values():
+        for line in column:
+            writer.writerow([_plain(read(line)) for read in _CSV.values()])
+    return text.getvalue()
+
+
+def _plain(value: object) -> object:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+
+
+def plot(table: Table, of: dict[str, list[Line]], path: Path, says: str) -> None:
+    """Draw the columns side by side: the paper's number, and each run with its interval."""
+    panels = {
+        name: [
+            Dots(
+                line.row.label,
+                line.paper if isinstance(line.paper, float) else None,
+                [(v, *i) for v, i in zip(line.values, line.intervals, strict=True)],
+            )
+            for line in column
+            if not line.row.quoted
+        ]
+        for name, column in of.items()
+    }
+    dots(panels, "exact accuracy, %", path, f"{table.title}, {table.scale} scale", says)
+
+
+def digest(files: dict[str, str]) -> str:
+    """Name what a plot shows; it is written into the picture."""
+    return hashlib.sha256(files["csv"].encode()).hexdigest()
+
+
+def filled(document: str, of: dict[str, str]) -> str:
+    """Put the Markdown of tables between the marks of a document."""
+
+    def table(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{of[match[1]]}<!-- end -->"
+
+    return re.sub(r"<!-- (table_\S+) -->\n.*?<!-- end -->", table, document, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Write everything."""
+    try:
+        found = recorded()
+        markdown = {}
+        for name, scale in tables():
+            files = rendered(name, scale, found)
+            stem = f"table_{name}_{scale}"
+            markdown[stem] = files["md"]
+            for ending, text in files.items():
+                _write(RENDERED / f"{stem}.{ending}", text)
+            table = read_table(name, scale)
+            of = lines(table, found)
+            if any(line.results for column in of.values() for line in column):
+                plot(table, of, RENDERED / f"{stem}.png", digest(files))
+            print(f"experiments/rendered/{stem}")
+        for path in DOCUMENTS:
+            _write(path, filled(path.read_text(encoding="utf-8"), markdown))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with written_whole(path) as file:
+        file.write(text.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
