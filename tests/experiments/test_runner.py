@@ -1,0 +1,78 @@
+"""The runner trains what is lacking, may be stopped anywhere, and keeps what is done."""
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from experiments import runner
+from experiments.run import jobs, wanted
+from experiments.runner import Job, Runner
+from experiments.table import Cell, Column, Row, read_table, recorded
+from tests.conftest import TINY
+from trm.errors import InputError, Stopped
+
+
+def tiny(tmp_path: Path, *more: str, label: str = "tiny", seed: int = 0) -> Job:
+    overrides = ("experiment=sudoku_4x4", *TINY, *more)
+    cell = Cell(Row(label, label), Column("Sudoku 4×4", "sudoku_4x4"), overrides)
+    return Job(cell, seed, tmp_path / "runs" / f"{cell.recipe[:12]}_seed{seed}")
+
+
+def test_rows_are_trained_once_and_keep_their_results(tmp_path, capfd):
+    results = tmp_path / "results"
+    work = [tiny(tmp_path), tiny(tmp_path, "ema=null", label="no EMA")]
+    Runner(results, processes=2, threads=1).run(work)
+    found = recorded(results)
+    assert set(found) == {job.key for job in work}
+    for result in found.values():
+        assert "run_dir" not in result["config"]
+        assert len(result["test_solved"]) == 2  # eight puzzles
+    files = {path: path.stat().st_mtime_ns for path in results.iterdir()}
+    Runner(results, processes=1, threads=1).run(work)
+    assert {path: path.stat().st_mtime_ns for path in results.iterdir()} == files
+    assert "2 of 2 runs have results" in capfd.readouterr().err
+
+
+def test_a_stopped_runner_loses_nothing_that_was_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_LOOK_EVERY_S", 0.05)
+    results = tmp_path / "results"
+    short, long = tiny(tmp_path), tiny(tmp_path, "trainer.max_steps=3000", label="long")
+    stopped = Runner(results, processes=1, threads=1)
+
+    def stop_when_the_first_is_done() -> None:
+        while not (long.folder / "checkpoints" / "last.ckpt").exists():
+            if done.wait(0.05):
+                return
+        stopped.stop(signal.SIGTERM, None)
+
+    done = threading.Event()
+    watcher = threading.Thread(target=stop_when_the_first_is_done)
+    watcher.start()
+    try:
+        with pytest.raises(Stopped, match="the same command goes on"):
+            stopped.run([short, long])
+    finally:
+        done.set()
+        watcher.join()
+    assert set(recorded(results)) == {short.key}
+    assert (long.folder / "checkpoints" / "last.ckpt").is_file()
+    assert not (long.folder / "result.json").exists()
+    assert "stopped by SIGTERM" in long.folder.with_suffix(".log").read_text()
+
+
+def test_a_row_that_fails_says_why_and_the_others_go_on(tmp_path):
+    bad = tiny(tmp_path, "optimizer.lr=-1", label="bad")
+    good = tiny(tmp_path, label="good")
+    with pytest.raises(InputError, match=r"1 of 2 runs failed: bad, .*optimizer: .*-1"):
+        Runner(tmp_path / "results", processes=1, threads=1).run([bad, good])
+    assert set(recorded(tmp_path / "results")) == {good.key}
+
+
+def test_one_recipe_is_one_job_whatever_asks_for_it(tmp_path):
+    cells = wanted(read_table("1", "laptop"), ["trm", "hrm"], None)
+    cells += wanted(read_table("2", "laptop"), ["trm"], None)
+    assert len(jobs(cells, [0, 1], tmp_path)) == 4
+    with pytest.raises(InputError, match="row=trn is not in table 1; did you mean trm?"):
+        wanted(read_table("1", "laptop"), ["trn"], None)
