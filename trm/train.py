@@ -26,6 +26,7 @@ from trm.commands import (
 )
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
+from trm.energy import Meter, declared_watts, footprint
 from trm.errors import InputError
 from trm.inference.evaluation import evaluate
 from trm.report import run
@@ -89,7 +90,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     folder = folder or run_folder(config, task.name)
     metadata = native.metadata(config, data.manifest, overrides)
     text = OmegaConf.to_yaml(OmegaConf.create(config))
-    before = Clock(*resumed.clock) if resumed else Clock(0.0, 0.0)
+    before = Clock(**resumed.clock) if resumed else Clock()
     card = RunCard(text, metadata, folder, before)
     files = _checkpoint_callbacks(config, folder, resumed)
     trainer = _trainer(cfg, config, folder, [card, *files])
@@ -193,7 +194,7 @@ def _result(
 ) -> dict[str, Any]:
     """Gather what ``result.json`` says of training."""
     best, device, spent = files.best, trainer.strategy.root_device, card.clock
-    cpu_time_s = torch.tensor(spent.cpu_time_s, dtype=torch.float64)
+    spent = Clock(*processes.summed(torch.tensor(spent, dtype=torch.float64)).tolist())
     score = best.best_model_score
     return {
         "format": FORMAT,
@@ -201,8 +202,9 @@ def _result(
         "parameters": module.model.size,
         "steps": trainer.global_step,
         "N_sup": module.N_sup,
-        "training_wall_time_s": round(spent.wall_time_s, 3),
-        "training_cpu_time_s": round(float(processes.summed(cpu_time_s)), 3),  # of all processes
+        "training_wall_time_s": round(card.clock.wall_time_s, 3),
+        "training_cpu_time_s": round(spent.cpu_time_s, 3),  # of all processes
+        "footprint": _footprint(config["footprint"], spent, card.meter, device),
         "saving": _saving(trainer).report(),
         "processes": trainer.world_size,
         "device": str(device),
@@ -214,6 +216,16 @@ def _result(
         "certificate": birth_certificate(device),
         "config": config,
     }
+
+
+def _footprint(
+    config: dict[str, Any], spent: Clock, meter: Meter | None, device: torch.device
+) -> dict[str, Any]:
+    """Say what training took: of GPUs by the clock, of a CPU by the cores it kept busy."""
+    device_s = spent.wall_time_s if device.type == "cuda" else spent.cpu_time_s
+    watts = declared_watts(device, config["watts"])
+    source = meter.source if meter is not None else None
+    return footprint(device, device_s, spent.energy_j, source, watts, config["co2_g_per_kwh"])
 
 
 def _saving(trainer: Trainer) -> AtomicCheckpointIO:
@@ -250,6 +262,7 @@ def _test_and_report(
             f"result      {folder / 'result.json'}",
             f"checkpoint  {folder / result['checkpoint']}",
             f"saving      {run.saving(result)}",
+            f"footprint   {run.footprint(result)}",
         ]
         console.print("\n".join(lines), highlight=False, soft_wrap=True)
 

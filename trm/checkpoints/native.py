@@ -64,10 +64,10 @@ class Checkpoint:
         return "carry" not in self.contents
 
     @property
-    def clock(self) -> tuple[float, float]:
-        """Seconds of training behind it: on the wall, and of the processor."""
+    def clock(self) -> dict[str, float]:
+        """What the training behind it took: seconds on the wall and of the processor, joules."""
         said = self.contents["trm"]
-        return float(said.get("wall_time_s", 0)), float(said.get("cpu_time_s", 0))
+        return {name: said.get(name, 0.0) for name in ("wall_time_s", "cpu_time_s", "energy_j")}
 
     @property
     def weights(self) -> dict[str, Tensor]:

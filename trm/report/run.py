@@ -42,6 +42,15 @@ def title(result: dict[str, Any], puzzles: int) -> str:
     )
 
 
+def footprint(result: dict[str, Any]) -> str:
+    """Return what training took of devices, energy and CO₂."""
+    took = result["footprint"]
+    return (
+        f"{3600 * took['device_hours']:,.0f} s of {took['of']}, "
+        f"{1000 * took['energy_kwh']:.3g} Wh {took['energy_is']}, {took['co2_g']:.2g} g CO₂"
+    )
+
+
 def saving(result: dict[str, Any]) -> str:
     """Return what saving cost, and how to make it cheaper if it was dear."""
     spent = result["saving"]

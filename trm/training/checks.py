@@ -11,7 +11,7 @@ from trm.training.module import validated
 
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("task", "data", "model", "optimizer", "recursion", "train", "trainer"), dict),
-    **dict.fromkeys(("checkpoint", "test"), dict),
+    **dict.fromkeys(("checkpoint", "footprint", "test"), dict),
     **dict.fromkeys(("ema", "logger", "callbacks"), dict | None),
     **dict.fromkeys(("run_dir", "ckpt_path", "init_from"), str | None),
     "seed": int,
@@ -45,6 +45,11 @@ def check_config(config: dict[str, Any]) -> None:
     if not 0 <= config["seed"] < 2**32:
         raise InputError(f"seed={config['seed']} must lie between 0 and 2^32 - 1")
     _check_saving(config["checkpoint"])
+    footprint = config["footprint"]
+    check_types(footprint, {"watts": float | None, "co2_g_per_kwh": float}, "footprint.")
+    for name, value in footprint.items():
+        if value is not None and value <= 0:
+            raise InputError(f"footprint.{name}={value} must be positive")
 
 
 def check_monitors(config: dict[str, Any], task: Task) -> None:

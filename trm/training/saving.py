@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from trm import processes
+from trm.energy import Meter
 from trm.errors import InputError, Stopped
 from trm.files import written_whole
 from trm.training.metrics_file import MetricsFile
@@ -20,6 +21,9 @@ from trm.training.optimizers import without_moments
 
 # What a scheduler or a person sends; SIGUSR1 is Slurm's usual warning that time is nearly up.
 _STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
+
+
+_READ_METER_EVERY_S = 60.0  # a counter goes round
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -166,15 +170,11 @@ class LastCheckpoint(Checkpoint):
 
 
 class Clock(NamedTuple):
-    """Seconds: of the clock on the wall, and of all threads of this process."""
+    """Seconds on the wall and of all threads of this process, and joules if they are counted."""
 
-    wall_time_s: float
-    cpu_time_s: float
-
-
-def now() -> Clock:
-    """Read both clocks."""
-    return Clock(time.perf_counter(), time.process_time())
+    wall_time_s: float = 0.0
+    cpu_time_s: float = 0.0
+    energy_j: float = 0.0
 
 
 class RunCard(Callback):
@@ -191,18 +191,27 @@ class RunCard(Callback):
         self.text, self.metadata, self.folder = text, metadata, folder
         self.before = before
         self.begun = False
+        self.meter: Meter | None = None
         self._start: Clock | None = None
+        self._read_at_s = 0.0
         self._rng_states: dict[str, Any] | None = None
 
     @property
     def clock(self) -> Clock:
-        """Seconds of training, those before a resume included."""
+        """What training took, before a resume included."""
         if self._start is None:
             return self.before
-        return Clock(*(b + n - s for b, n, s in zip(self.before, now(), self._start, strict=True)))
+        spans = zip(self.before, self._now(), self._start, strict=True)
+        return Clock(*(before + now - start for before, now, start in spans))
+
+    def _now(self) -> Clock:
+        joules = self.meter.joules() if self.meter is not None else 0.0
+        self._read_at_s = time.perf_counter()
+        return Clock(self._read_at_s, time.process_time(), joules)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = now()
+        self.meter = Meter(trainer.strategy.root_device)
+        self._start = self._now()
         if trainer.is_global_zero:
             with written_whole(self.folder / "config.yaml") as file:
                 file.write(self.text.encode())
@@ -219,6 +228,8 @@ class RunCard(Callback):
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         self.begun = True
+        if time.perf_counter() - self._read_at_s > _READ_METER_EVERY_S:
+            self._now()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         checkpoint["trm"] = self.metadata | self.clock._asdict()
