@@ -6,14 +6,13 @@ and, further down, ``<!-- end -->`` gets the Markdown between the two. Nothing h
 that is not in a result file or in a table's own file.
 """
 
-import csv
 import hashlib
-import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from experiments.formats import csv_text, latex, markdown, tex
 from experiments.numbers import Line, Recorded, lines
 from experiments.table import HERE, Table, names, read_table, recorded, scales
 from trm.errors import InputError
@@ -50,7 +49,7 @@ def rendered(name: str, scale: str, found: Recorded) -> dict[str, str]:
     return {
         "md": _markdown(table, of),
         "tex": _latex(table, of),
-        "csv": _csv(table, of),
+        "csv": _csv(of),
     }
 
 
@@ -108,70 +107,35 @@ def _list(words: Iterable[str]) -> str:
     return ", ".join(sorted(set(words)))
 
 
+def _rows(column: list[Line], scale: str) -> tuple[list[list[str]], int | None]:
+    """Write a column's rows, with headings between blocks; also which is the reference."""
+    rows: list[list[str]] = []
+    bold, block = None, ""
+    for line in column:
+        if line.row.block != block:
+            block = line.row.block
+            rows.append([block])
+        bold = len(rows) if line.is_reference else bold
+        rows.append(_cells(line, scale))
+    return rows, bold
+
+
 def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
-    text = [f"**{table.title}** ({table.scale} scale; paper: {table.source})", ""]
+    text = f"**{table.title}** ({table.scale} scale; paper: {table.source})\n\n"
     for name, column in of.items():
         beside = column[0].column.beside
-        text += [f"{name}" + (f", beside the paper's {beside}" if beside != name else "") + ":", ""]
-        headings = _headings(table.scale)
-        text += [_piped(headings), _piped(["---", *["--:"] * (len(headings) - 1)])]
-        block = ""
-        for line in column:
-            if line.row.block != block:
-                block = line.row.block
-                text.append(_piped([f"*{block}*", *[""] * (len(headings) - 1)]))
-            cells = _cells(line, table.scale)
-            if line.is_reference:
-                cells = [f"**{cell}**" if cell != "–" else cell for cell in cells]
-            text.append(_piped(cells))
-        text += ["", _made_by(column), ""]
-    return "\n".join([*text, _NOTE]) + "\n"
-
-
-def _piped(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-_TEX = {"%": r"\%", "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "≠": r"$\neq$", "≈": r"$\approx$"}
-_TEX |= {"×": r"$\times$", "–": "--", "_": r"\_", "&": r"\&"}
+        text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
+        text += markdown(_headings(table.scale), *_rows(column, table.scale))
+        text += f"\n{_made_by(column)}\n\n"
+    return text + _NOTE + "\n"
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
-    text = [rf"% {table.title}; {table.scale} scale; paper: {table.source}. Needs booktabs."]
+    text = f"% {table.title}; {table.scale} scale; paper: {table.source}. Needs booktabs.\n"
     for name, column in of.items():
-        headings = _headings(table.scale)
-        text += [
-            r"\begin{tabular}{l" + "r" * (len(headings) - 1) + "}",
-            r"\toprule",
-            _tex_row([name, *headings[1:]]),
-            r"\midrule",
-        ]
-        block = ""
-        for line in column:
-            if line.row.block != block:
-                block = line.row.block
-                text += [
-                    r"\midrule",
-                    rf"\multicolumn{{{len(headings)}}}{{l}}{{\emph{{{block}}}}} \\",
-                ]
-            row = [_tex(cell) for cell in _cells(line, table.scale)]
-            text.append(
-                _joined(rf"\textbf{{{c}}}" for c in row) if line.is_reference else _joined(row)
-            )
-        text += [r"\bottomrule", r"\end{tabular}", rf"% {_tex(_made_by(column))}"]
-    return "\n".join(text) + "\n"
-
-
-def _tex(cell: str) -> str:
-    return "".join(_TEX.get(letter, letter) for letter in cell)
-
-
-def _tex_row(cells: Iterable[str]) -> str:
-    return _joined(map(_tex, cells))
-
-
-def _joined(cells: Iterable[str]) -> str:
-    return " & ".join(cells) + r" \\"
+        headings = [name, *_headings(table.scale)[1:]]
+        text += latex(headings, *_rows(column, table.scale)) + f"% {tex(_made_by(column))}\n"
+    return text
 
 
 _CSV: dict[str, Callable[[Line], object]] = {
@@ -202,18 +166,9 @@ _CSV: dict[str, Callable[[Line], object]] = {
 }
 
 
-def _csv(table: Table, of: dict[str, list[Line]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_CSV)
-    for column in of.values():
-        for line in column:
-            writer.writerow([_plain(read(line)) for read in _CSV.values()])
-    return text.getvalue()
-
-
-def _plain(value: object) -> object:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+def _csv(of: dict[str, list[Line]]) -> str:
+    found = [line for column in of.values() for line in column]
+    return csv_text(_CSV, ([read(line) for read in _CSV.values()] for line in found))
 
 
 def plot(table: Table, of: dict[str, list[Line]], path: Path, says: str) -> None:
@@ -251,11 +206,11 @@ def main() -> int:
     """Write everything."""
     try:
         found = recorded()
-        markdown = {}
+        texts = {}
         for name, scale in tables():
             files = rendered(name, scale, found)
             stem = f"table_{name}_{scale}"
-            markdown[stem] = files["md"]
+            texts[stem] = files["md"]
             for ending, text in files.items():
                 _write(RENDERED / f"{stem}.{ending}", text)
             table = read_table(name, scale)
@@ -264,7 +219,7 @@ def main() -> int:
                 plot(table, of, RENDERED / f"{stem}.png", digest(files))
             print(f"experiments/rendered/{stem}")
         for path in DOCUMENTS:
-            _write(path, filled(path.read_text(encoding="utf-8"), markdown))
+            _write(path, filled(path.read_text(encoding="utf-8"), texts))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
