@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 # Two test processes with one torch thread each: more threads than cores slow everything down.
 WORKERS ?= 2
 
-.PHONY: help install train test torture fuzz check format clean
+.PHONY: help install train test tables torture fuzz check format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -19,6 +19,10 @@ train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS
 
 test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+tables: $(READY)  ## Render the paper's tables and the plots from the result files
+	$(BIN)/python -m experiments.render
+	$(BIN)/python -m experiments.efficiency --render
 
 torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: about two minutes
 	$(BIN)/python -m pytest -m slow -s tests/test_torture.py

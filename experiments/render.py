@@ -197,9 +197,10 @@ def filled(document: str, of: dict[str, str]) -> str:
     """Put the Markdown of tables between the marks of a document."""
 
     def table(match: re.Match[str]) -> str:
-        return f"<!-- {match[1]} -->\n{of[match[1]]}<!-- end -->"
+        text = of.get(match[1])
+        return match[0] if text is None else f"<!-- {match[1]} -->\n{text}<!-- end -->"
 
-    return re.sub(r"<!-- (table_\S+) -->\n.*?<!-- end -->", table, document, flags=re.DOTALL)
+    return re.sub(r"<!-- (\S+) -->\n.*?<!-- end -->", table, document, flags=re.DOTALL)
 
 
 def main() -> int:

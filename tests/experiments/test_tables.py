@@ -54,7 +54,9 @@ def test_the_paper_s_depths_are_ours():
 
 def test_the_commands_of_table_1_for_a_gpu():
     run = [sys.executable, "-m", "experiments.run", "table=1", "scale=paper", "dry=true"]
-    printed = subprocess.run(run, capture_output=True, text=True, cwd=HERE.parent, check=True).stdout
+    printed = subprocess.run(
+        run, capture_output=True, text=True, cwd=HERE.parent, check=True
+    ).stdout
     wanted = [
         "experiment=sudoku_extreme_mlp trainer=gpu model=hrm",
         "experiment=sudoku_extreme_mlp trainer=gpu",
@@ -88,7 +90,13 @@ def test_what_decides_about_a_number_is_in_its_identity():
     recipe = recipe_hash(compose(("experiment=sudoku_4x4",)))
     for same in ("logger=none", "trainer.accelerator=gpu", "run_dir=x", "seed=3"):
         assert recipe_hash(compose(("experiment=sudoku_4x4", same))) == recipe
-    for other in ("model.dim=32", "ema.decay=0.9", "data.seed=1", "trainer.max_steps=5", "ema=null"):
+    for other in (
+        "model.dim=32",
+        "ema.decay=0.9",
+        "data.seed=1",
+        "trainer.max_steps=5",
+        "ema=null",
+    ):
         assert recipe_hash(compose(("experiment=sudoku_4x4", other))) != recipe
     assert len({identity(recipe, data, seed) for data in "ab" for seed in (0, 1)}) == 4
 

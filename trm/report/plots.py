@@ -1,6 +1,7 @@
 """Plots, drawn without a screen and readable without colours."""
 
 from collections.abc import Mapping, Sequence
+from math import pi, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ _COLOURS = (
     *("#E69F00", "#56B4E9", "#000000", "#999999"),
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+_UNKNOWN = -25.0  # where circles of unknown height lie
 
 Curve = Sequence[tuple[float, float]]  # of x and y, both positive
 Band = Sequence[tuple[float, float, float, float]]  # x, y, and the ends of an interval of y
@@ -141,6 +144,56 @@ def dots(
 def _shifts(n: int) -> list[float]:
     """Spread marks of one row around its middle."""
     return [0.16 * (i - (n - 1) / 2) for i in range(n)]
+
+
+class Bubble(NamedTuple):
+    """One circle of ``bubbles``.
+
+    Attributes:
+        label: beside it
+        x: positive
+        y: in percent; None where it is not known
+        size: its area, relative to the others
+    """
+
+    label: str
+    x: float
+    y: float | None
+    size: float
+
+
+def bubbles(
+    circles: Sequence[Bubble], xlabel: str, ylabel: str, path: Path, says: str = ""
+) -> None:
+    """Draw circles on a logarithmic x axis, those of unknown height hollow in a strip below zero.
+
+    Args:
+        circles: what to draw
+        xlabel: with unit
+        ylabel: with unit
+        path: PNG to write
+        says: kept in the picture's description
+    """
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    largest = max(circle.size for circle in circles)
+    for number, (label, x, y, size) in enumerate(circles):
+        height, area = _UNKNOWN if y is None else y, 3000 * size / largest
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.scatter(
+            x, height, max(area, 12), facecolor="none" if y is None else colour, edgecolor=colour
+        )
+        above = 8 + sqrt(max(area, 12) / pi) if number % 2 else -14 - sqrt(max(area, 12) / pi)
+        axes.annotate(
+            label, (x, height), (0, above), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.axhspan(_UNKNOWN - 14, _UNKNOWN + 14, color="black", alpha=0.04)
+    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(_UNKNOWN - 16, 112))
+    axes.set_yticks([_UNKNOWN, *range(0, 101, 20)], ["not run", *map(str, range(0, 101, 20))])
+    axes.margins(x=0.15)
+    axes.grid(alpha=0.3)
+    axes.set_title("the area of a circle is the number of parameters", fontsize=9)
+    _write(figure, path, says)
 
 
 def latent_paths(paths: Mapping[str, np.ndarray], solved: np.ndarray, path: Path) -> None:

@@ -1,0 +1,253 @@
+"""What the efficiency table measures, and how."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.table import compose
+from trm.build import build
+from trm.checkpoints.native import build_model, empty_model
+from trm.checkpoints.opening import open_model
+from trm.commands import load_data
+from trm.devices import peak_memory, start_peak_memory, synchronize
+from trm.energy import Meter, declared_watts
+from trm.errors import InputError
+from trm.inference.solver import Solver
+from trm.models.recursion import RecursiveModel, trajectory
+from trm.tasks.base import Task
+from trm.training.ceiling import Products, flops
+
+_BATCH = 64
+_MANY = 512  # puzzles that are solved together
+_ONE_BY_ONE = 40  # puzzles whose latency is taken
+_AT_LEAST_S = 4.0  # a batch is repeated for so long
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A line of the table.
+
+    Attributes:
+        label: as printed
+        block: heading above it and the following
+        overrides: of ``trm.train``, for a network of ours with all its supervision steps
+        shipped: name of a model that comes with the package, solving until its answer is valid
+        granite: settings of a Granite architecture with random weights
+        trained: whether results of the same recipe are to be looked for
+    """
+
+    label: str
+    block: str
+    overrides: tuple[str, ...] = ()
+    shipped: str | None = None
+    granite: tuple[tuple[str, int], ...] = ()
+    trained: bool = True
+
+
+_LAPTOP = "Sudoku 6×6, all 8 supervision steps"
+_SHIPPED = "Sudoku 6×6, the model that comes with the package, until valid"
+_FULL = "Sudoku 9×9 at the paper's size, all 16 supervision steps"
+_WORDS = "Sudoku 6×6 as text, answer of 42 tokens"
+
+# Granite 3.0's published sizes; heads are 64 wide, embeddings tied (model cards of ibm-granite).
+_GRANITE = {
+    "1b": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+    | {"num_local_experts": 32},
+    "3b": {"hidden_size": 1536, "num_hidden_layers": 32, "num_attention_heads": 24}
+    | {"num_local_experts": 40},
+}
+_GRANITE_BOTH = {"vocab_size": 49155, "intermediate_size": 512, "num_key_value_heads": 8}
+_GRANITE_BOTH |= {"num_experts_per_tok": 8, "max_position_embeddings": 4096}
+# The prompt of a 6x6 puzzle, zero-shot: some 600 letters of rules at four to a token, and a token
+# for each cell and line break. The answer: as many for its own cells and line breaks.
+_PROMPT_TOKENS, _ANSWER_TOKENS = 192, 42
+
+
+def _granite(size: str) -> tuple[tuple[str, int], ...]:
+    return tuple((_GRANITE[size] | _GRANITE_BOTH).items())
+
+
+def _ours(block: str, experiment: str, trained: bool) -> dict[str, Subject]:
+    att = ("model.mixing=attention", "model.positions=rotary")
+    variants = {
+        "TRM-MLP": (),
+        "TRM-Att": att,
+        "HRM": ("model=hrm",),
+        "Direct prediction": ("model=direct",),
+    }
+    return {
+        f"{experiment}/{label}": Subject(
+            label, block, (f"experiment={experiment}", *overrides), trained=trained
+        )
+        for label, overrides in variants.items()
+    }
+
+
+SUBJECTS: dict[str, Subject] = {
+    **_ours(_LAPTOP, "sudoku_laptop", trained=True),
+    "sudoku-6x6": Subject("TRM-MLP, early exit", _SHIPPED, shipped="sudoku-6x6"),
+    "granite-1b": Subject("Granite 3.0 1B-A400M", _WORDS, granite=_granite("1b"), trained=False),
+    "granite-3b": Subject("Granite 3.0 3B-A800M", _WORDS, granite=_granite("3b"), trained=False),
+    **_ours(_FULL, "sudoku_extreme_mlp", trained=False),
+}
+
+
+def measured(name: str, device: torch.device) -> dict[str, Any]:
+    """Measure a subject in this process; plain types.
+
+    Raises:
+        InputError: it needs something that is not here
+    """
+    subject = SUBJECTS[name]
+    start_peak_memory(device)
+    if subject.granite:
+        return _language_model(dict(subject.granite), device)
+    if subject.shipped is not None:
+        return _solving(subject.shipped, device)
+    return _network(subject, device)
+
+
+def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
+    """Time all supervision steps of an architecture, whatever its weights."""
+    config = compose(subject.overrides)
+    task = build(config["task"], Task, "task")
+    torch.manual_seed(0)
+    model = build_model(config["model"], task).to(device).eval()
+    steps = 1 if model.one_pass else int(config["train"]["N_sup"])
+
+    def answer(puzzles: int) -> Callable[[], None]:
+        tokens = torch.ones(puzzles, task.cells, dtype=torch.int64, device=device)
+
+        @torch.inference_mode()
+        def once() -> None:
+            for _ in trajectory(model, tokens, tokens[:, 0], steps):
+                pass
+
+        return once
+
+    empty = empty_model(config["model"], task)
+    sizes = {"parameters": model.size, "active_parameters": model.size}
+    sizes |= {"file_bytes": _file_bytes(model), "flops": steps * _step_flops(empty, task)}
+    return sizes | _speed(answer(1), answer(_BATCH), _BATCH, device)
+
+
+def _step_flops(empty: RecursiveModel, task: Task) -> int:
+    """Count the operations of one supervision step for one puzzle, attention included."""
+    tokens = torch.ones(1, task.cells, dtype=torch.int64, device="meta")
+    with torch.no_grad(), Products() as products:
+        empty(tokens, tokens[:, 0], empty.initial_state(1))
+    return flops(products.counts)
+
+
+def _file_bytes(model: RecursiveModel) -> int:
+    with TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+
+
+def _solving(name: str, device: torch.device) -> dict[str, Any]:
+    """Solve real test puzzles until each is valid, with a trained model."""
+    solver = Solver.load(name, device=device)
+    config = open_model(name, {}).config
+    puzzles = load_data(config["data"], solver.task).splits["test"]
+    texts = [solver.task.decode(torch.from_numpy(x)) for x in np.asarray(puzzles.x_input)]
+    answers = [solver.task.decode(torch.from_numpy(y)) for y in np.asarray(puzzles.y_true)]
+    turn = cycle(texts)
+    spent = _speed(
+        lambda: list(solver.solve([next(turn)])),
+        lambda: list(solver.solve(texts[:_MANY])),
+        _MANY,
+        device,
+    )
+    solved = list(solver.solve(texts))
+    empty = empty_model(config["model"], solver.task)
+    mean_steps = float(np.mean([solution.steps for solution in solved]))
+    right = sum(s.answer == answer for s, answer in zip(solved, answers, strict=True))
+    return {
+        "parameters": solver.model.size,
+        "active_parameters": solver.model.size,
+        "file_bytes": _file_bytes(solver.model),
+        "flops": round(mean_steps * _step_flops(empty, solver.task)),
+        "mean_steps": mean_steps,
+        "hits": right,
+        "n": len(texts),
+        **spent,
+    }
+
+
+def _language_model(settings: dict[str, int], device: torch.device) -> dict[str, Any]:
+    """Time a Granite of random weights on a prompt and an answer of usual lengths."""
+    try:
+        transformers: Any = import_module("transformers")
+    except ImportError:
+        raise InputError("language models need the extra: pip install 'trm[llm]'") from None
+    config = transformers.GraniteMoeConfig(**settings, tie_word_embeddings=True)
+    torch.manual_seed(0)
+    model = transformers.GraniteMoeForCausalLM(config).to(device).eval()
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    total = sum(sizes.values())
+    experts = sum(size for name, size in sizes.items() if ".experts." in name)
+    assert experts, "the experts' names have changed"
+    active = total - experts * (1 - config.num_experts_per_tok / config.num_local_experts)
+    prompt = torch.randint(0, config.vocab_size, (1, _PROMPT_TOKENS), device=device)
+    length = {"min_new_tokens": _ANSWER_TOKENS, "max_new_tokens": _ANSWER_TOKENS}
+
+    @torch.inference_mode()
+    def once() -> None:
+        model.generate(prompt, do_sample=False, pad_token_id=0, **length)
+
+    tokens = _PROMPT_TOKENS + _ANSWER_TOKENS
+    return {
+        "parameters": total,
+        "active_parameters": round(active),
+        "file_bytes": 2 * total,  # as published, in bfloat16
+        "flops": round(2 * active * tokens),
+        **_speed(once, once, 1, device, one_by_one=3, at_least_s=0.0),
+    }
+
+
+def _speed(
+    one: Callable[[], Any],
+    batch: Callable[[], Any],
+    batch_size: int,
+    device: torch.device,
+    one_by_one: int = _ONE_BY_ONE,
+    at_least_s: float = _AT_LEAST_S,
+) -> dict[str, Any]:
+    """Time single puzzles and batches, and count what the batches take of the device."""
+    one()
+    latencies = []
+    for _ in range(one_by_one):
+        start = time.perf_counter()
+        one()
+        synchronize(device)
+        latencies.append(time.perf_counter() - start)
+    batch()
+    meter, repeats = Meter(device), 0
+    start, cpu_start = time.perf_counter(), time.process_time()
+    while (spent := time.perf_counter() - start) < at_least_s or not repeats:
+        batch()
+        synchronize(device)
+        repeats += 1
+    busy = spent if device.type == "cuda" else time.process_time() - cpu_start
+    puzzles = repeats * batch_size
+    return {
+        "latency_s": float(np.median(latencies)),
+        "latency_p95_s": float(np.quantile(latencies, 0.95)),
+        "puzzles_per_s": puzzles / spent,
+        "batch_size": batch_size,
+        "device_s_per_puzzle": busy / puzzles,
+        "measured_j_per_puzzle": meter.joules() / puzzles if meter.source else None,
+        "energy_source": meter.source,
+        "watts": declared_watts(device),
+        "peak_bytes": peak_memory(device),
+        "device": str(device),
+    }

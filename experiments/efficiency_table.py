@@ -1,0 +1,218 @@
+"""The efficiency table: accuracy, memory, speed, energy and cost, from result files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from experiments.efficiency_subjects import SUBJECTS, Subject
+from experiments.formats import csv_text, latex, markdown, tex
+from experiments.numbers import interval, value
+from experiments.render import DOCUMENTS, RENDERED, digest, filled
+from experiments.table import HERE, compose, recipe_hash, recorded
+from trm.files import written_whole
+from trm.report.plots import Bubble, bubbles
+from trm.report.results import read_result
+from trm.report.tables import wilson
+
+CO2_G_PER_KWH = 473.0  # the world's electricity in 2024 (Ember, Global Electricity Review 2025)
+USD_PER_KWH = 0.25  # of electricity; what a household in Europe or California pays, roughly
+_J_PER_KWH = 3.6e6
+_HEADINGS = (
+    *("", "parameters", "active", "file, MB", "memory, MB", "GFLOP a puzzle"),
+    *("ms for one (p95)", "puzzles/s", "Wh measured", "Wh estimated", "g CO₂", "$", "exact %"),
+)
+_NOT = "not measured"
+_SPEED_ONLY = "speed only"
+
+Row = dict[str, Any]
+
+
+def rows(device: str = "cpu") -> list[Row]:
+    """Put together what was measured of each subject with its accuracy.
+
+    Energy, CO₂ and cost are for 1,000 puzzles in batches. Accuracy is a mean over seeds in %.
+
+    Raises:
+        InputError: a result file that is damaged
+    """
+    file = HERE / "results" / f"efficiency_{device}.json"
+    found = read_result(file)["measured"] if file.is_file() else {}
+    results = recorded()
+    made = []
+    for name, subject in SUBJECTS.items():
+        row = {"name": name, "label": subject.label, "block": subject.block}
+        row |= _accuracy(subject, found.get(name, {}), results)
+        if name in found:
+            row |= _of_one(found[name])
+        made.append(row)
+    return made + _endpoints()
+
+
+def _of_one(measured: Mapping[str, Any]) -> Row:
+    """Take over a measurement, with energy and what follows from it."""
+    counted = measured["measured_j_per_puzzle"]
+    estimated_wh = measured["device_s_per_puzzle"] * measured["watts"] * 1000 / 3600
+    wh = estimated_wh if counted is None else counted * 1000 / 3600
+    return {
+        **{key: measured[key] for key in ("parameters", "active_parameters", "flops")},
+        **{key: measured[key] for key in ("latency_s", "latency_p95_s", "puzzles_per_s")},
+        "file_mb": measured["file_bytes"] / 1e6,
+        "memory_mb": measured["peak_bytes"] / 1e6,
+        "measured_wh": None if counted is None else wh,
+        "estimated_wh": estimated_wh,
+        "co2_g": wh / 1000 * CO2_G_PER_KWH,
+        "usd": wh / 1000 * USD_PER_KWH,
+        "hardware": _hardware(measured["certificate"]),
+        "commit": measured["certificate"]["commit"],
+    }
+
+
+def _hardware(made: Mapping[str, Any]) -> str:
+    return f"{made['threads']} threads of {made['processor']}, torch {made['torch']}"
+
+
+def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[Any, Any]) -> Row:
+    if "hits" in measured:
+        n = measured["n"]
+        low, high = wilson(measured["hits"], n)
+        return {"exact": 100 * measured["hits"] / n, "low": 100 * low, "high": 100 * high, "n": n}
+    if not subject.trained:
+        return {}
+    recipe = recipe_hash(compose(subject.overrides))
+    mine = [result for (known, _), result in results.items() if known == recipe]
+    if not mine:
+        return {}
+    ends = [interval(result) for result in mine]
+    return {
+        "exact": mean(100 * value(result) for result in mine),
+        "low": min(low for low, _ in ends),
+        "high": max(high for _, high in ends),
+        "n": mine[0]["test"][-1]["n"],
+        "seeds": len(mine),
+    }
+
+
+def _endpoints() -> list[Row]:
+    """Read the stored runs of language models, if there are any."""
+    made = []
+    for file in sorted((HERE / "results").glob("llm_*.json")):
+        run = read_result(file)
+        low, high = run["exact_interval"]
+        made.append(
+            {
+                "name": file.stem,
+                "label": f"{run['model']}, {run['task']}",
+                "block": "Language models whose replies were stored",
+                "latency_s": run["seconds_median"],
+                "latency_p95_s": run["seconds_p95"],
+                "usd": 1000 * run["usd"] / run["n"] if run.get("usd") is not None else None,
+                "exact": 100 * run["exact_accuracy"],
+                "low": 100 * low,
+                "high": 100 * high,
+                "n": run["n"],
+            }
+        )
+    return made
+
+
+def _cells(row: Row) -> list[str]:
+    if "parameters" not in row and "latency_s" not in row:
+        return [row["label"], *["not run"] * (len(_HEADINGS) - 1)]
+    spent = f"{_figures(1e3 * row['latency_s'])} ({_figures(1e3 * row['latency_p95_s'])})"
+    exact = _SPEED_ONLY
+    if "exact" in row:
+        exact = f"{row['exact']:.1f} ({row['low']:.1f} – {row['high']:.1f})"
+    return [
+        row["label"],
+        *(f"{row[key]:,}" if key in row else "–" for key in ("parameters", "active_parameters")),
+        *(_figures(row.get(key)) for key in ("file_mb", "memory_mb")),
+        _figures(row["flops"] / 1e9 if "flops" in row else None),
+        spent,
+        _figures(row.get("puzzles_per_s")),
+        _figures(row.get("measured_wh"), _NOT),
+        *(_figures(row.get(key)) for key in ("estimated_wh", "co2_g", "usd")),
+        exact,
+    ]
+
+
+def _figures(number: float | None, without: str = "–") -> str:
+    """Write a number with two or three figures that count."""
+    if number is None:
+        return without
+    if number >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.2g}" if number < 10 else f"{number:.1f}"
+
+
+def _with_blocks(made: list[Row]) -> list[list[str]]:
+    cells: list[list[str]] = []
+    block = ""
+    for row in made:
+        if row["block"] != block:
+            block = row["block"]
+            cells.append([block])
+        cells.append(_cells(row))
+    return cells
+
+
+def _note(made: list[Row]) -> str:
+    hardware = sorted({row["hardware"] for row in made if "hardware" in row})
+    made_on = "; ".join(hardware) or "Nothing was measured yet"
+    return (
+        f"{made_on}. Wh, CO₂ and $ are for 1,000 puzzles in batches, from counted energy where the "
+        "machine has counters and else from an estimate: 10 W per busy core, "
+        f"{CO2_G_PER_KWH:.0f} g CO₂ and ${USD_PER_KWH:.2f} per kWh. Exact: mean over seeds, with "
+        "the widest of their 95 % intervals. Speed only: an architecture of random weights, whose "
+        "accuracy here is not known. Language models ran in float32; their file is the published "
+        "one in bfloat16, their operations are 2 × active parameters × tokens."
+    )
+
+
+_CSV: tuple[str, ...] = (
+    *("name", "label", "block", "parameters", "active_parameters", "file_mb", "memory_mb", "flops"),
+    *("latency_s", "latency_p95_s", "puzzles_per_s", "measured_wh", "estimated_wh", "co2_g", "usd"),
+    *("exact", "low", "high", "n", "seeds", "hardware", "commit"),
+)
+
+
+def rendered() -> dict[str, str]:
+    """Return the files as text, by ending."""
+    made = rows()
+    cells, note = _with_blocks(made), _note(made)
+    return {
+        "md": f"{markdown(_HEADINGS, cells)}\n{note}\n",
+        "tex": f"% Needs booktabs.\n{latex(_HEADINGS, cells)}% {tex(note)}\n",
+        "csv": csv_text(_CSV, ([row.get(key) for key in _CSV] for row in made)),
+    }
+
+
+def write() -> list[Path]:
+    """Write the table, the plot, and the documents that hold the table."""
+    files = rendered()
+    written = []
+    for ending, text in files.items():
+        written.append(RENDERED / f"efficiency.{ending}")
+        _write(written[-1], text)
+    for path in DOCUMENTS:
+        document = path.read_text(encoding="utf-8")
+        _write(path, filled(document, {"efficiency": files["md"]}))
+    written.append(RENDERED / "efficiency.png")
+    _plot(rows(), written[-1], digest(files))
+    return written
+
+
+def _plot(made: list[Row], path: Path, says: str) -> None:
+    drawn = [
+        Bubble(row["label"], row["estimated_wh"], row.get("exact"), row["parameters"])
+        for row in made
+        if "estimated_wh" in row and "9×9" not in row["block"]
+    ]
+    if drawn:
+        labels = "Wh for 1,000 puzzles (estimated)", "exact accuracy on 6×6 Sudoku, %"
+        bubbles(drawn, *labels, path, says)
+
+
+def _write(path: Path, text: str) -> None:
+    with written_whole(path) as file:
+        file.write(text.encode())
