@@ -107,8 +107,11 @@ def _list(words: Iterable[str]) -> str:
     return ", ".join(sorted(set(words)))
 
 
-def _rows(column: list[Line], scale: str) -> tuple[list[list[str]], int | None]:
-    """Write a column's rows, with headings between blocks; also which is the reference."""
+def _grid(column: list[Line], scale: str) -> tuple[list[str], list[list[str]], int | None]:
+    """Write headings and rows, with a heading between blocks; also which row is the reference.
+
+    Columns in which no row has anything to say are left out.
+    """
     rows: list[list[str]] = []
     bold, block = None, ""
     for line in column:
@@ -117,24 +120,28 @@ def _rows(column: list[Line], scale: str) -> tuple[list[list[str]], int | None]:
             rows.append([block])
         bold = len(rows) if line.is_reference else bold
         rows.append(_cells(line, scale))
-    return rows, bold
+    headings = _headings(scale)
+    whole = [row for row in rows if len(row) > 1]
+    told = [k for k in range(len(headings)) if any(row[k] != "–" for row in whole)]
+    kept = [row if len(row) == 1 else [row[k] for k in told] for row in rows]
+    return [headings[k] for k in told], kept, bold
 
 
 def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
-    text = f"**{table.title}** ({table.scale} scale; paper: {table.source})\n\n"
+    text = f"**{table.title}** ({table.scale} scale; {table.source})\n\n"
     for name, column in of.items():
         beside = column[0].column.beside
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
-        text += markdown(_headings(table.scale), *_rows(column, table.scale))
+        text += markdown(*_grid(column, table.scale))
         text += f"\n{_made_by(column)}\n\n"
     return text + _NOTE + "\n"
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
-    text = f"% {table.title}; {table.scale} scale; paper: {table.source}. Needs booktabs.\n"
+    text = f"% {table.title}; {table.scale} scale; {table.source}. Needs booktabs.\n"
     for name, column in of.items():
-        headings = [name, *_headings(table.scale)[1:]]
-        text += latex(headings, *_rows(column, table.scale)) + f"% {tex(_made_by(column))}\n"
+        headings, rows, bold = _grid(column, table.scale)
+        text += latex([name, *headings[1:]], rows, bold) + f"% {tex(_made_by(column))}\n"
     return text
 
 

@@ -123,7 +123,7 @@ def dots(
                 ends = [[max(0.0, value - low)], [max(0.0, high - value)]]
                 style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
                 axes.errorbar(value, place + shift, xerr=ends, fmt="o", **style)
-            if runs:
+            if len(runs) > 1:
                 middle = sum(value for value, _, _ in runs) / len(runs)
                 axes.plot([middle] * 2, [place - 0.34, place + 0.34], color=_COLOURS[0])
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
@@ -136,7 +136,9 @@ def dots(
         "ours: each seed with its 95 % interval, bar: mean",
         "the paper's, on its own benchmark",
     )
-    figure.legend([ours, theirs], labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(
+        [ours, theirs], labels, loc="outside lower center", ncols=len(panels), frameon=False
+    )
     figure.suptitle(title)
     _write(figure, path, says)
 
