@@ -5,12 +5,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from experiments import runner
 from experiments.run import jobs, wanted
 from experiments.runner import Job, Runner
 from experiments.table import Cell, Column, Row, read_table, recorded
 from tests.conftest import TINY
+from trm.commands import LOCK
 from trm.errors import InputError, Stopped
 
 
@@ -76,3 +78,18 @@ def test_one_recipe_is_one_job_whatever_asks_for_it(tmp_path):
     assert len(jobs(cells, [0, 1], tmp_path)) == 4
     with pytest.raises(InputError, match="row=trn is not in table 1; did you mean trm?"):
         wanted(read_table("1", "laptop"), ["trn"], None)
+
+
+def test_a_run_that_another_process_trains_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_LOOK_EVERY_S", 0.05)
+    results, job = tmp_path / "results", tiny(tmp_path)
+    job.folder.mkdir(parents=True)
+    (job.folder / "config.yaml").touch()  # it had begun
+    lock = FileLock(job.folder / LOCK, thread_local=False)
+    lock.acquire()
+    assert job.busy
+    other = threading.Timer(1.5, lock.release)
+    other.start()
+    Runner(results, processes=1, threads=1).run([job])
+    assert other.finished.is_set()
+    assert set(recorded(results)) == {job.key}
