@@ -46,7 +46,7 @@ def rows(device: str = "cpu") -> list[Row]:
         if name in found:
             row |= _of_one(found[name])
         made.append(row)
-    return made + _endpoints()
+    return made + _exports() + _endpoints()
 
 
 def _of_one(measured: Mapping[str, Any]) -> Row:
@@ -93,6 +93,34 @@ def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[An
     }
 
 
+def _exports() -> list[Row]:
+    """Read what exports said of themselves; their single steps are counted as often as it takes."""
+    made = []
+    for file in sorted((HERE / "results").glob("export_*.json")):
+        about = read_result(file)
+        steps, n = about["N_sup"], about["agreement"]["puzzles"]
+        exact = about["agreement"]["exported_accuracy"]
+        low, high = wilson(exact * n, n)
+        taken = about["latency"]["ms_per_puzzle_and_step"]["exported"]
+        made.append(
+            {
+                "name": file.stem,
+                "label": f"{about['checkpoint']}, {about['kind']}",
+                "block": f"Exports of the model that comes with the package, all {steps} steps",
+                "file_mb": about["sizes"]["step"] / 1e6,
+                "latency_s": steps * taken["1"] / 1000,
+                "puzzles_per_s": 1000 / (steps * taken["64"]),
+                "exact": 100 * exact,
+                "low": 100 * low,
+                "high": 100 * high,
+                "n": n,
+                "hardware": _hardware(about["certificate"]),
+                "commit": about["certificate"]["commit"],
+            }
+        )
+    return made
+
+
 def _endpoints() -> list[Row]:
     """Read the stored runs of language models, if there are any."""
     made = []
@@ -119,7 +147,9 @@ def _endpoints() -> list[Row]:
 def _cells(row: Row) -> list[str]:
     if "parameters" not in row and "latency_s" not in row:
         return [row["label"], *["not run"] * (len(_HEADINGS) - 1)]
-    spent = f"{_figures(1e3 * row['latency_s'])} ({_figures(1e3 * row['latency_p95_s'])})"
+    spent = _figures(1e3 * row["latency_s"])
+    if "latency_p95_s" in row:
+        spent += f" ({_figures(1e3 * row['latency_p95_s'])})"
     exact = _SPEED_ONLY
     if "exact" in row:
         exact = f"{row['exact']:.1f} ({row['low']:.1f} – {row['high']:.1f})"

@@ -1,0 +1,1 @@
+"""One supervision step as a file that runs without the model's code."""
