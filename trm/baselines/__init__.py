@@ -1,0 +1,1 @@
+"""What others get on the same puzzles: language models, asked in words."""

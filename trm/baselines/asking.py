@@ -1,0 +1,107 @@
+"""Ask a backend puzzle by puzzle, keep every reply, and know when to stop."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+
+from trm.baselines.backends import Backend, CapReached, Reply, RequestFailed
+from trm.baselines.prompts import Message
+from trm.baselines.store import Record, Store
+from trm.errors import InputError
+
+_MOST_ERRORS = 20  # in a row
+
+
+@dataclass(frozen=True)
+class Question:
+    """A puzzle to be asked.
+
+    Attributes:
+        index: in its split
+        puzzle: as ``Task.decode`` writes it
+        y_true: as ``Task.decode`` writes it
+        messages: the prompt
+    """
+
+    index: int
+    puzzle: str
+    y_true: str
+    messages: list[Message]
+
+
+class Asking:
+    """One run over some questions.
+
+    Args:
+        backend: whom to ask
+        store: where every reply goes at once
+        on_done: called with the number of questions done
+    """
+
+    def __init__(
+        self, backend: Backend, store: Store, on_done: Callable[[int], None] = lambda done: None
+    ) -> None:
+        self.backend, self.store, self.on_done = backend, store, on_done
+        self.done = self.failed_in_a_row = 0
+        self.succeeded = False
+        self.stopped: str | None = None
+
+    def run(self, questions: Iterator[Question], concurrency: int) -> str | None:
+        """Ask all that have no reply yet; say why, if it ended before the last.
+
+        The first question goes alone: what is wrong with everything shows there.
+
+        Raises:
+            InputError: no question can be answered, so none was stored
+        """
+        waiting = (q for q in questions if not self._is_done(q))
+        running: dict[Future[Reply], Question] = {}
+        with ThreadPoolExecutor(concurrency) as pool:
+            try:
+                while not self.stopped:
+                    while len(running) < (concurrency if self.succeeded else 1):
+                        if (question := next(waiting, None)) is None:
+                            break
+                        asked = pool.submit(self.backend.complete, question.messages)
+                        running[asked] = question
+                    if not running:
+                        break
+                    self._keep(running)
+            finally:  # also when interrupted: what was paid for is kept
+                while running:
+                    self._keep(running)
+        return self.stopped
+
+    def _is_done(self, question: Question) -> bool:
+        is_done = self.store.has_reply(question.index)
+        self._count(is_done)
+        return is_done
+
+    def _count(self, done: int) -> None:
+        self.done += done
+        self.on_done(self.done)
+
+    def _keep(self, running: dict[Future[Reply], Question]) -> None:
+        """Wait for some question and store what came of it."""
+        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in finished:
+            question = running.pop(future)
+            record: Record = asdict(question)
+            try:
+                reply = asdict(future.result())
+                record |= {"reply": reply.pop("text")} | reply
+                self.succeeded, self.failed_in_a_row = True, 0
+            except CapReached as reached:
+                self.stopped = self.stopped or str(reached)
+                if not reached.usd:
+                    continue
+                record |= {"error": str(reached), "usd": reached.usd}
+            except RequestFailed as failed:
+                if failed.hopeless and not self.succeeded:
+                    raise InputError(str(failed)) from None
+                record |= {"error": str(failed), "usd": failed.usd}
+                self.failed_in_a_row += 1
+                if self.failed_in_a_row >= _MOST_ERRORS:
+                    self.stopped = f"{_MOST_ERRORS} requests in a row failed, the last: {failed}"
+            self.store.append(record)
+            self._count(1)

@@ -1,0 +1,262 @@
+"""Ask a language model: ``python -m trm.baselines.llm --model granite-1b --task sudoku_6x6``."""
+
+import argparse
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.progress import Progress
+
+from trm.baselines.asking import Asking, Question
+from trm.baselines.backends import PRESETS, Backend, Decoding
+from trm.baselines.endpoint import OPENAI, Address, Endpoint, is_local
+from trm.baselines.local import LocalModel
+from trm.baselines.prompts import Prompts, demonstrations, examples_for
+from trm.baselines.scoring import score, score_table, summary
+from trm.baselines.spending import Budget
+from trm.baselines.store import FORMAT, KIND, Store
+from trm.build import build
+from trm.commands import CONF, MENDABLE, load_data, one_line
+from trm.data.puzzles import PuzzleData, Puzzles
+from trm.devices import pick_device
+from trm.errors import InputError
+from trm.report.results import birth_certificate, write_json
+from trm.tasks import Arc
+from trm.tasks.base import Task
+
+_SPLIT = "test"
+_DONE, _STOPPED, _WRONG_USE = 0, 1, 2  # exit status
+_CAP_USD = 1.0  # where replies cost money and nobody said how much they may cost
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Ask and print; 0 if all puzzles were asked, 1 if it stopped before, 2 if it never began."""
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    if options.rescore is None and not (options.model and options.task):
+        parser.error("give --model and --task, or --rescore FILE")
+    try:
+        _check(options)
+        if options.rescore is not None:
+            _report(score(Store.read(options.rescore), options.limit), options)
+            return _DONE
+        return _run(options)
+    except MENDABLE as error:
+        print(f"error: {one_line(error, 'train')}", file=sys.stderr)
+        return _WRONG_USE
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m trm.baselines.llm",
+        description="Put the test puzzles of an experiment to a language model, in words.",
+        epilog="Every reply is stored as it comes; the same command goes on where it stopped. "
+        "Exit status: 0 if all puzzles were asked, 1 if it stopped before, 2 if it could not "
+        "begin.",
+    )
+    add = parser.add_argument
+    add("--model", help=f"{', '.join(PRESETS)}, a folder, a model identifier")
+    add("--task", help="an experiment of conf/experiment, such as sudoku_6x6")
+    add("overrides", nargs="*", help="of the experiment, such as data.test=50")
+    add("--data", help="data.path of the experiment")
+    add("--limit", type=int, help="puzzles, from the first of the test split (all)")
+    add("--shots", type=int, default=0, help="solved training puzzles in the prompt (0)")
+    add("--seed", type=int, default=0, help="of the shots and of sampling (0)")
+    add("--template", type=Path, help="prompt with $puzzle, see trm/baselines/prompts")
+    add("--max-tokens", type=int, default=1024, help="of a reply (1024)")
+    add("--temperature", type=float, default=0.0, help="0: the likeliest token each time (0)")
+    add("--store", type=Path, help="JSON lines (logs/llm/<model>_<task>_<shots>shot.jsonl)")
+    add("--output", type=Path, help="file for the numbers, as JSON")
+    add("--rescore", type=Path, metavar="FILE", help="score a store again; asks nobody")
+    local = parser.add_argument_group("models on this machine")
+    local.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    local.add_argument("--download", action="store_true", help="fetch a model that is not here")
+    remote = parser.add_argument_group("models behind an OpenAI-style endpoint")
+    add = remote.add_argument
+    add("--base-url", help=f"up to /v1 ({OPENAI} for OpenAI's models)")
+    add("--api-key-env", metavar="NAME", help="variable with the key (OPENAI_API_KEY at OpenAI)")
+    add("--concurrency", type=int, default=1, help="requests at a time (1)")
+    add("--timeout", type=float, default=120.0, help="seconds for a request (120)")
+    add("--retries", type=int, default=5, help="further tries of a request (5)")
+    add("--max-usd", type=float, help=f"what a store may cost in all ({_CAP_USD:g})")
+    add("--usd-per-million-in", type=float, help="price of prompt tokens")
+    add("--usd-per-million-out", type=float, help="price of completion tokens")
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    least = {"limit": 1, "shots": 0, "seed": 0, "concurrency": 1, "retries": 0}
+    for name, bound in least.items():
+        if getattr(options, name) is not None and getattr(options, name) < bound:
+            raise InputError(f"--{name} {getattr(options, name)} must be at least {bound}")
+    if not options.timeout > 0:
+        raise InputError(f"--timeout {options.timeout} must be more than 0 seconds")
+    path = options.output
+    if path and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise InputError(f"--output {path} cannot be written; name a file in a folder of yours")
+
+
+def _run(options: argparse.Namespace) -> int:
+    decoding = Decoding(options.max_tokens, options.temperature, options.seed)
+    base_url = _base_url(options)
+    address = None if base_url is None else Address.of(base_url, options.api_key_env)
+    price, cap = _money(options, base_url)
+    task, data = _puzzles(options)
+    prompts = Prompts.read(task, options.template)
+    header = _header(options, task, data, prompts, base_url)
+    total, questions = _questions(options, prompts, data)
+    store = Store.open(options.store or _default_store(options), header)
+    budget = Budget(price, cap, spent=store.usd)
+    if address is None:
+        device = pick_device(options.device)
+        backend: Backend = LocalModel(_model(options), decoding, device, options.download)
+        concurrency = 1
+    else:
+        backend = Endpoint(
+            _model(options), address, decoding, budget, options.timeout, options.retries
+        )
+        concurrency = options.concurrency
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("asking", total=total)
+        asking = Asking(backend, store, lambda done: progress.update(bar, completed=done))
+        stopped = asking.run(questions, concurrency)
+    _report(score(store, options.limit), options)
+    if stopped is not None:
+        print(f"stopped before the last puzzle: {stopped}", file=sys.stderr)
+    return _DONE if stopped is None else _STOPPED
+
+
+def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
+    console = Console()
+    said = f"{result['task']}: {result['n']} {result['split']} puzzles, {result['model']}"
+    console.print(said, style="bold", highlight=False)
+    console.print(score_table(result))
+    console.print(summary(result), highlight=False)
+    if options.output is not None:
+        write_json(options.output, result)
+
+
+def _model(options: argparse.Namespace) -> str:
+    return PRESETS[options.model].model if options.model in PRESETS else str(options.model)
+
+
+def _base_url(options: argparse.Namespace) -> str | None:
+    """Return where the model is asked; None for this process."""
+    if options.base_url is not None:
+        return str(options.base_url).rstrip("/")
+    preset = PRESETS.get(options.model)
+    return OPENAI if preset is not None and preset.price is not None else None
+
+
+def _money(
+    options: argparse.Namespace, base_url: str | None
+) -> tuple[tuple[float, float], float | None]:
+    """Return the price of tokens and the cap. Only what is local may be free.
+
+    Raises:
+        InputError: a price is missing
+    """
+    price_in, price_out = options.usd_per_million_in, options.usd_per_million_out
+    if (price_in is None) != (price_out is None):
+        raise InputError("--usd-per-million-in and --usd-per-million-out go together")
+    free = base_url is None or is_local(base_url)
+    preset = PRESETS.get(options.model)
+    price = preset.price if preset is not None and not free else None
+    if price_in is not None:
+        price = price_in, price_out
+    cap = options.max_usd
+    if price is None:
+        if not free or cap is not None:
+            raise InputError(
+                f"the price of {options.model} is not known here; give --usd-per-million-in and "
+                f"--usd-per-million-out"
+            )
+        price = (0.0, 0.0)
+    elif cap is None and not free:
+        cap = _CAP_USD
+    return price, cap
+
+
+def _puzzles(options: argparse.Namespace) -> tuple[Task, PuzzleData]:
+    """Load the data of an experiment as training does."""
+    overrides = [f"experiment={options.task}", *options.overrides]
+    if options.data is not None:
+        overrides.append("data.path=" + _quoted(options.data))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        cfg = hydra.compose("train", overrides)
+    task = build(OmegaConf.to_container(cfg.task, resolve=True), Task, "task")  # type: ignore[arg-type]
+    data = load_data(OmegaConf.to_container(cfg.data, resolve=True), task)  # type: ignore[arg-type]
+    if isinstance(task, Arc) and options.shots:
+        raise InputError("ARC prompts show the pairs of the task asked; leave --shots at 0")
+    return task, data
+
+
+def _quoted(path: str) -> str:
+    """Write a path so that Hydra reads it as it is."""
+    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _header(
+    options: argparse.Namespace,
+    task: Task,
+    data: PuzzleData,
+    prompts: Prompts,
+    base_url: str | None,
+) -> dict[str, Any]:
+    on_device = pick_device(options.device) if base_url is None else torch.device("cpu")
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "model": _model(options),
+        "backend": "transformers" if base_url is None else base_url,
+        "task": task.name,
+        "task_settings": task.settings(),
+        "experiment": options.task,
+        "split": _SPLIT,
+        "data_sha256": data.manifest["sha256"],
+        "template": hashlib.sha256(prompts.template.encode()).hexdigest(),
+        "shots": options.shots,
+        "seed": options.seed,
+        "max_tokens": options.max_tokens,
+        "temperature": options.temperature,
+        "certificate": birth_certificate(on_device),
+    }
+
+
+def _default_store(options: argparse.Namespace) -> Path:
+    name = Path(options.model).name
+    text = f"{name}_{options.task}_{options.shots}shot"
+    return Path("logs", "llm", re.sub(r"[^\w.-]+", "-", text) + ".jsonl")
+
+
+def _questions(
+    options: argparse.Namespace, prompts: Prompts, data: PuzzleData
+) -> tuple[int, Iterator[Question]]:
+    """Count the puzzles of the test split, and return them with prompts made when wanted."""
+    task, puzzles = prompts.task, data.splits[_SPLIT][: options.limit]
+    if isinstance(task, Arc):
+        shown: Sequence[Puzzles | None] = demonstrations(data, puzzles)
+    else:
+        shown = [examples_for(data, options.shots, options.seed)] * len(puzzles)
+    triples = zip(puzzles.x_input, puzzles.y_true, shown, strict=True)
+    questions = (
+        Question(index, task.decode(x_input), task.decode(y_true), prompts.messages(x_input, few))
+        for index, (x_input, y_true, few) in enumerate(triples)
+    )
+    return len(puzzles), questions
+
+
+if __name__ == "__main__":
+    sys.exit(main())
