@@ -25,9 +25,11 @@ from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import Task
 from trm.training.ceiling import Products, flops
 
-_BATCH = 64
+_BATCH, _SMALL_BATCH = 64, 4  # the small one where a puzzle takes long
+_LONG_S = 0.5
 _MANY = 512  # puzzles that are solved together
-_ONE_BY_ONE = 40  # puzzles whose latency is taken
+_ONE_BY_ONE = 40  # puzzles whose latency is taken, but
+_ENOUGH_S = 12.0  # not beyond so many seconds
 _AT_LEAST_S = 4.0  # a batch is repeated for so long
 
 
@@ -136,7 +138,10 @@ def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
     empty = empty_model(config["model"], task)
     sizes = {"parameters": model.size, "active_parameters": model.size}
     sizes |= {"file_bytes": _file_bytes(model), "flops": steps * _step_flops(empty, task)}
-    return sizes | _speed(answer(1), answer(_BATCH), _BATCH, device)
+    start = time.perf_counter()
+    answer(1)()
+    size = _BATCH if time.perf_counter() - start < _LONG_S else _SMALL_BATCH
+    return sizes | _speed(answer(1), answer(size), size, device)
 
 
 def _step_flops(empty: RecursiveModel, task: Task) -> int:
@@ -210,7 +215,7 @@ def _language_model(settings: dict[str, int], device: torch.device) -> dict[str,
         "active_parameters": round(active),
         "file_bytes": 2 * total,  # as published, in bfloat16
         "flops": round(2 * active * tokens),
-        **_speed(once, once, 1, device, one_by_one=3, at_least_s=0.0),
+        **_speed(once, once, 1, device),
     }
 
 
@@ -219,21 +224,20 @@ def _speed(
     batch: Callable[[], Any],
     batch_size: int,
     device: torch.device,
-    one_by_one: int = _ONE_BY_ONE,
-    at_least_s: float = _AT_LEAST_S,
 ) -> dict[str, Any]:
     """Time single puzzles and batches, and count what the batches take of the device."""
     one()
-    latencies = []
-    for _ in range(one_by_one):
+    latencies: list[float] = []
+    while len(latencies) < _ONE_BY_ONE and sum(latencies) < _ENOUGH_S:
         start = time.perf_counter()
         one()
         synchronize(device)
         latencies.append(time.perf_counter() - start)
-    batch()
+    if batch_size > 1:
+        batch()
     meter, repeats = Meter(device), 0
     start, cpu_start = time.perf_counter(), time.process_time()
-    while (spent := time.perf_counter() - start) < at_least_s or not repeats:
+    while (spent := time.perf_counter() - start) < _AT_LEAST_S:
         batch()
         synchronize(device)
         repeats += 1
