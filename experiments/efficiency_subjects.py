@@ -235,12 +235,13 @@ def _speed(
         latencies.append(time.perf_counter() - start)
     if batch_size > 1:
         batch()
-    meter, repeats = Meter(device), 0
+    meter, repeats, spent = Meter(device), 0, 0.0
     start, cpu_start = time.perf_counter(), time.process_time()
-    while (spent := time.perf_counter() - start) < _AT_LEAST_S:
+    while not repeats or spent < _AT_LEAST_S:
         batch()
         synchronize(device)
         repeats += 1
+        spent = time.perf_counter() - start
     busy = spent if device.type == "cuda" else time.process_time() - cpu_start
     puzzles = repeats * batch_size
     return {
