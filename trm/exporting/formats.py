@@ -167,6 +167,8 @@ def _open_onnx(file: Path, threads: int | None) -> RunStep:
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = threads or 0
+    # Threads that wait by spinning take the cores from whatever else computes here.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_inputs()]
 
