@@ -189,8 +189,8 @@ def bubbles(
         axes.annotate(
             label, (x, height), (0, above), textcoords="offset points", ha="center", fontsize=8
         )
-    axes.axhspan(_UNKNOWN - 14, _UNKNOWN + 14, color="black", alpha=0.04)
-    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(_UNKNOWN - 16, 112))
+    axes.axhspan(_UNKNOWN - 24, _UNKNOWN + 16, color="black", alpha=0.04)
+    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(_UNKNOWN - 24, 112))
     axes.set_yticks([_UNKNOWN, *range(0, 101, 20)], ["not run", *map(str, range(0, 101, 20))])
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
