@@ -17,6 +17,7 @@ from typing import Any
 from experiments.efficiency_subjects import SUBJECTS, measured
 from experiments.efficiency_table import write
 from experiments.table import HERE
+from trm.commands import fail
 from trm.devices import pick_device
 from trm.errors import InputError
 from trm.report.results import FORMAT, birth_certificate, read_result, write_json
@@ -43,7 +44,7 @@ def measure(names: list[str], device: str) -> None:
         write_json(file, {"format": FORMAT, "measured": rows})
 
 
-def main() -> int:
+def main() -> None:
     """Measure, write and render."""
     parser = argparse.ArgumentParser(prog="python -m experiments.efficiency", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -57,16 +58,14 @@ def main() -> int:
             device = pick_device(options.device)
             row = measured(options.in_process, device)
             print(json.dumps(row | {"certificate": birth_certificate(device)}))
-            return 0
+            return
         if not options.render:
             measure(options.only or list(SUBJECTS), options.device)
         for place in write():
             print(place)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        fail(str(error))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,9 +8,8 @@ from typing import Any
 from experiments.efficiency_subjects import SUBJECTS, Subject
 from experiments.formats import csv_text, latex, markdown, tex
 from experiments.numbers import interval, value
-from experiments.render import DOCUMENTS, RENDERED, digest, filled
+from experiments.render import RENDERED, digest, fill_documents, write_text
 from experiments.table import HERE, compose, recipe_hash, recorded
-from trm.files import written_whole
 from trm.report.plots import Bubble, bubbles
 from trm.report.results import read_result
 from trm.report.tables import wilson
@@ -206,9 +205,8 @@ _CSV: tuple[str, ...] = (
 )
 
 
-def rendered() -> dict[str, str]:
+def rendered(made: list[Row]) -> dict[str, str]:
     """Return the files as text, by ending."""
-    made = rows()
     cells, note = _with_blocks(made), _note(made)
     return {
         "md": f"{markdown(_HEADINGS, cells)}\n{note}\n",
@@ -219,16 +217,15 @@ def rendered() -> dict[str, str]:
 
 def write() -> list[Path]:
     """Write the table, the plot, and the documents that hold the table."""
-    files = rendered()
+    made = rows()
+    files = rendered(made)
     written = []
     for ending, text in files.items():
         written.append(RENDERED / f"efficiency.{ending}")
-        _write(written[-1], text)
-    for path in DOCUMENTS:
-        document = path.read_text(encoding="utf-8")
-        _write(path, filled(document, {"efficiency": files["md"]}))
+        write_text(written[-1], text)
+    fill_documents({"efficiency": files["md"]})
     written.append(RENDERED / "efficiency.png")
-    _plot(rows(), written[-1], digest(files))
+    _plot(made, written[-1], digest(files))
     return written
 
 
@@ -241,8 +238,3 @@ def _plot(made: list[Row], path: Path, says: str) -> None:
     if drawn:
         labels = "Wh for 1,000 puzzles (estimated)", "exact accuracy on 6×6 Sudoku, %"
         bubbles(drawn, *labels, path, says)
-
-
-def _write(path: Path, text: str) -> None:
-    with written_whole(path) as file:
-        file.write(text.encode())

@@ -1,7 +1,7 @@
 """What result files say of the cells of a table: means, spread, intervals and paired tests."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -163,18 +163,14 @@ def _compared(line: Line, reference: Line) -> Line:
     known = isinstance(line.paper, float) and isinstance(reference.paper, float)
     paper_gain = line.paper - reference.paper if known else None  # type: ignore[operator]
     if line.mean is None or reference.mean is None:
-        return _with(line, paper_gain=paper_gain)
-    return _with(
+        return replace(line, paper_gain=paper_gain)
+    return replace(
         line,
         paper_gain=paper_gain,
         gain=line.mean - reference.mean,
         p_puzzles=p_over_puzzles(line.results, reference.results),
         p_seeds=p_over_seeds(line.values, reference.values),
     )
-
-
-def _with(line: Line, **changes: Any) -> Line:
-    return Line(**{**line.__dict__, **changes})
 
 
 def p_over_puzzles(

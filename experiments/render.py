@@ -8,13 +8,13 @@ that is not in a result file or in a table's own file.
 
 import hashlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from experiments.formats import csv_text, latex, markdown, tex
 from experiments.numbers import Line, Recorded, lines
 from experiments.table import HERE, Table, names, read_table, recorded, scales
+from trm.commands import fail
 from trm.errors import InputError
 from trm.files import written_whole
 from trm.report.plots import Dots, dots
@@ -45,12 +45,11 @@ def rendered(name: str, scale: str, found: Recorded) -> dict[str, str]:
         InputError: results that cannot stand in one table
     """
     table = read_table(name, scale)
-    of = lines(table, found)
-    return {
-        "md": _markdown(table, of),
-        "tex": _latex(table, of),
-        "csv": _csv(of),
-    }
+    return _texts(table, lines(table, found))
+
+
+def _texts(table: Table, of: dict[str, list[Line]]) -> dict[str, str]:
+    return {"md": _markdown(table, of), "tex": _latex(table, of), "csv": _csv(of)}
 
 
 def _cells(line: Line, scale: str) -> list[str]:
@@ -210,35 +209,44 @@ def filled(document: str, of: dict[str, str]) -> str:
     return re.sub(r"<!-- (\S+) -->\n.*?<!-- end -->", table, document, flags=re.DOTALL)
 
 
-def main() -> int:
-    """Write everything."""
-    try:
-        found = recorded()
-        texts = {}
-        for name, scale in tables():
-            files = rendered(name, scale, found)
-            stem = f"table_{name}_{scale}"
-            texts[stem] = files["md"]
-            for ending, text in files.items():
-                _write(RENDERED / f"{stem}.{ending}", text)
-            table = read_table(name, scale)
-            of = lines(table, found)
-            if any(line.results for column in of.values() for line in column):
-                plot(table, of, RENDERED / f"{stem}.png", digest(files))
-            print(f"experiments/rendered/{stem}")
-        for path in DOCUMENTS:
-            _write(path, filled(path.read_text(encoding="utf-8"), texts))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def fill_documents(texts: dict[str, str]) -> None:
+    """Put the Markdown of tables into the documents that show them."""
+    for path in DOCUMENTS:
+        write_text(path, filled(path.read_text(encoding="utf-8"), texts))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all, in a folder that may be new."""
     path.parent.mkdir(exist_ok=True)
     with written_whole(path) as file:
         file.write(text.encode())
 
 
+def _write_table(table: Table, found: Recorded) -> tuple[str, str]:
+    """Write the files of a table; return their name without ending, and the Markdown."""
+    of = lines(table, found)
+    files = _texts(table, of)
+    stem = f"table_{table.name}_{table.scale}"
+    for ending, text in files.items():
+        write_text(RENDERED / f"{stem}.{ending}", text)
+    if any(line.results for column in of.values() for line in column):
+        plot(table, of, RENDERED / f"{stem}.png", digest(files))
+    return stem, files["md"]
+
+
+def main() -> None:
+    """Write everything."""
+    try:
+        found = recorded()
+        texts = {}
+        for name, scale in tables():
+            stem, text = _write_table(read_table(name, scale), found)
+            texts[stem] = text
+            print(f"experiments/rendered/{stem}")
+        fill_documents(texts)
+    except InputError as error:
+        fail(str(error))
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

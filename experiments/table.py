@@ -15,15 +15,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 import yaml
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from trm.build import build, nearest
 from trm.checkpoints.native import build_model
-from trm.commands import CONF, load_data, recomposed
+from trm.commands import composed, load_data
 from trm.errors import InputError
 from trm.models import TinyRecursiveModel
 from trm.report.results import read_result
@@ -210,11 +208,7 @@ def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         HydraException: an override that does not fit
     """
-    if GlobalHydra.instance().is_initialized():
-        cfg = recomposed("train", overrides)
-    else:
-        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            cfg = recomposed("train", overrides)
+    cfg = composed("train", overrides)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return config
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trm.build import build
-from trm.commands import CONF, MENDABLE, load_data, one_line, quiet_lightning
+from trm.commands import CONF, MENDABLE, composed, load_data, one_line, quiet_lightning
 from trm.data.stand_in import stand_in
 from trm.devices import pick_device
 from trm.errors import InputError
@@ -54,9 +53,8 @@ def subject(words: list[str], device: torch.device, batch_size: int | None) -> S
         raise InputError(f"{' '.join(words)!r} must name one experiment, such as sudoku_6x6")
     overrides = [f"experiment=[{names[0].replace('+', ',')}]", *words]
     overrides.remove(names[0])
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        composed = hydra.compose("train", overrides)
-    config: dict[str, Any] = OmegaConf.to_container(composed, resolve=True)  # type: ignore[assignment]
+    cfg = composed("train", overrides)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     task = build(config["task"], Task, "task")
     is_given = config["data"].get("path") is not None
     data = load_data(config["data"], task) if is_given else stand_in(task, config["data"])

@@ -45,11 +45,11 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     What a person can mend is printed as one line, with exit status 2; anything else is a fault of
     ours and keeps its traceback.
     """
-    composed = False
+    begun = False
 
     def job(cfg: DictConfig) -> Any:
-        nonlocal composed
-        composed = True
+        nonlocal begun
+        begun = True
         try:
             return main(cfg)
         except Stopped as stopped:
@@ -78,7 +78,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     except MENDABLE as error:
         fail(one_line(error, config_name))
     except Exception as error:
-        if composed:
+        if begun:
             raise
         # Hydra trips in its own ways over a group that is set to null, to a number, to a list.
         said = " ".join(str(error).split())
@@ -119,9 +119,12 @@ def is_first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-def recomposed(config_name: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose a config from within a command, with its search path and other overrides."""
-    return hydra.compose(config_name, list(overrides))
+def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a config: within a Hydra command with its search path, elsewhere from ours."""
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose(config_name, list(overrides))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return hydra.compose(config_name, list(overrides))
 
 
 def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
@@ -223,9 +226,8 @@ def quiet_lightning(profiler: str | None) -> None:
 
 def _nearest_key(key: str, config_name: str) -> str:
     GlobalHydra.instance().clear()  # an error within a job comes while Hydra is still set up
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        config = hydra.compose(config_name=config_name)
-    keys = [name for name in _dotted(OmegaConf.to_container(config)) if "_target_" not in name]
+    config = OmegaConf.to_container(composed(config_name))
+    keys = [name for name in _dotted(config) if "_target_" not in name]
     if key in keys:
         return "it exists in the default config only: other groups were chosen"
     leaf = [name for name in keys if name.rpartition(".")[2] == key.rpartition(".")[2]]

@@ -17,10 +17,10 @@ from trm import processes
 from trm.build import build
 from trm.checkpoints import continuing, native
 from trm.commands import (
+    composed,
     kept_folder,
     load_data,
     quiet_lightning,
-    recomposed,
     run_command,
     run_folder,
 )
@@ -193,8 +193,8 @@ def _result(
     files: _Files,
 ) -> dict[str, Any]:
     """Gather what ``result.json`` says of training."""
-    best, device, spent = files.best, trainer.strategy.root_device, card.clock
-    spent = Clock(*processes.summed(torch.tensor(spent, dtype=torch.float64)).tolist())
+    best, device, mine = files.best, trainer.strategy.root_device, card.clock
+    spent = Clock(*processes.summed(torch.tensor(mine, dtype=torch.float64)).tolist())
     score = best.best_model_score
     return {
         "format": FORMAT,
@@ -202,7 +202,7 @@ def _result(
         "parameters": module.model.size,
         "steps": trainer.global_step,
         "N_sup": module.N_sup,
-        "training_wall_time_s": round(card.clock.wall_time_s, 3),
+        "training_wall_time_s": round(mine.wall_time_s, 3),
         "training_cpu_time_s": round(spent.cpu_time_s, 3),  # of all processes
         "footprint": _footprint(config["footprint"], spent, card.meter, device),
         "saving": _saving(trainer).report(),
@@ -290,7 +290,7 @@ def _main(cfg: DictConfig) -> float | None:
     if resumed is not None and resumed.overrides:
         # The run's own command line comes first: continuing it need not repeat that.
         overrides = continuing.merged_overrides(resumed.overrides, overrides)
-        cfg = recomposed("train", overrides)
+        cfg = composed("train", overrides)
     if (
         cfg.ckpt_path == "auto"
         and resumed

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -24,7 +23,7 @@ from trm.baselines.scoring import score, score_table, summary
 from trm.baselines.spending import Budget
 from trm.baselines.store import FORMAT, KIND, Store
 from trm.build import build
-from trm.commands import CONF, MENDABLE, load_data, one_line
+from trm.commands import MENDABLE, composed, load_data, one_line
 from trm.data.puzzles import PuzzleData, Puzzles
 from trm.devices import pick_device
 from trm.errors import InputError
@@ -193,8 +192,7 @@ def _puzzles(options: argparse.Namespace) -> tuple[Task, PuzzleData]:
     overrides = [f"experiment={options.task}", *options.overrides]
     if options.data is not None:
         overrides.append("data.path=" + _quoted(options.data))
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        cfg = hydra.compose("train", overrides)
+    cfg = composed("train", overrides)
     task = build(OmegaConf.to_container(cfg.task, resolve=True), Task, "task")  # type: ignore[arg-type]
     data = load_data(OmegaConf.to_container(cfg.data, resolve=True), task)  # type: ignore[arg-type]
     if isinstance(task, Arc) and options.shots:

@@ -10,10 +10,9 @@ from trm.baselines.prompts import read_reply
 from trm.baselines.store import Record, Store
 from trm.build import build
 from trm.errors import InputError
+from trm.report.results import FORMAT
 from trm.report.tables import percent, wilson
 from trm.tasks.base import PAD, Task
-
-FORMAT = 1  # of the result file
 
 
 def task_of(store: Store) -> Task:

@@ -112,6 +112,7 @@ def dots(
         title: above all
         says: kept in the picture's description
     """
+    style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
     most = max(map(len, panels.values()))
     figure = Figure(figsize=(6.4 * len(panels), 1.6 + 0.42 * most), layout="constrained")
     axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -121,7 +122,6 @@ def dots(
                 axes.plot(claimed, place, "D", color=_COLOURS[1], fillstyle="none", markersize=7)
             for shift, (value, low, high) in zip(_shifts(len(runs)), runs, strict=True):
                 ends = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
                 axes.errorbar(value, place + shift, xerr=ends, fmt="o", **style)
             if len(runs) > 1:
                 middle = sum(value for value, _, _ in runs) / len(runs)
@@ -129,7 +129,6 @@ def dots(
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), title=name, xlabel=xlabel)
         axes.grid(axis="x", alpha=0.3)
-    style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
     ours = axes_row[0].errorbar([], [], xerr=[], fmt="o", **style)
     (theirs,) = axes_row[0].plot([], [], "D", color=_COLOURS[1], fillstyle="none")
     labels = (
