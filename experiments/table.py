@@ -152,7 +152,7 @@ def read_table(name: str, scale: str) -> Table:
 
     Args:
         name: such as ``1``
-        scale: ``paper`` or ``laptop``
+        scale: ``paper``, ``laptop``, or another that the table has
 
     Raises:
         InputError: no such table, or no such scale of it
