@@ -22,7 +22,7 @@ from experiments.runner import Job, Runner
 from experiments.table import HERE, Cell, Table, read_table, recorded
 from trm.build import check_types, nearest
 from trm.commands import run_command
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least
 
 _TYPES = {
     "scale": str,
@@ -81,9 +81,7 @@ def _main(cfg: DictConfig) -> None:
     check_types(settings, _TYPES)
     if settings["table"] is None:
         raise InputError("table=null names no table; give table=1, or table=[1,2]")
-    for name in ("seeds", "processes", "threads"):
-        if settings[name] < 1:
-            raise InputError(f"{name}={settings[name]} must be at least 1")
+    check_at_least(1, **{name: settings[name] for name in ("seeds", "processes", "threads")})
     seed = settings["seed"]
     seeds = list(range(settings["seeds"])) if seed is None else [seed]
     rows, columns = _names(settings["row"]), _names(settings["column"])

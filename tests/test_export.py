@@ -241,7 +241,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, capsys):
 def test_other_mistakes_are_one_line(tmp_path, capsys):
     for words, said in (
         (("nowhere", "--format", "int8"), "does not exist"),
-        (("sudoku-4x4", "--format", "int8", "--puzzles", "-1"), "must be 0 or more"),
+        (("sudoku-4x4", "--format", "int8", "--puzzles", "-1"), "must be at least 0"),
         (("sudoku-4x4", "--format", "int8", "--data", "there"), "generated"),
     ):
         assert said in refused(tmp_path, capsys, *words)

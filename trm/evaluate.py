@@ -18,7 +18,7 @@ from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
 from trm.devices import pick_device
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_choice
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.compute import Compute
 from trm.inference.record import record
@@ -202,8 +202,7 @@ def _check(config: dict[str, Any]) -> None:
         raise InputError(
             "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
         )
-    if config["batch_size"] < 1:
-        raise InputError(f"batch_size={config['batch_size']} must be at least 1")
+    check_at_least(1, batch_size=config["batch_size"])
     for name in ("limit", "votes"):
         if config[name] is not None and config[name] < 1:
             raise InputError(f"{name}={config[name]} must be at least 1, or null for all")
@@ -219,8 +218,7 @@ def _data(config: dict[str, Any], trained_on: dict[str, Any], task: Task) -> Puz
         path = source["path"]
         source = trained_on if path is None else trained_on | {"path": path}
     data = load_data(source, task)
-    if config["split"] not in data.splits:
-        raise InputError(f"split={config['split']} must be one of {', '.join(data.splits)}")
+    check_choice(data.splits, split=config["split"])
     return data
 
 

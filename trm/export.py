@@ -19,7 +19,7 @@ from safetensors.torch import save
 from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.data.puzzles import Puzzles
 from trm.describe import description
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_choice
 from trm.exporting.agreement import BATCH, Agreement, compare, latencies
 from trm.exporting.formats import FILES, KINDS, check_extra, write_step
 from trm.exporting.runner import ABOUT, FORMAT, INITIAL, Exported
@@ -82,10 +82,8 @@ def export(
     """
     output = Path(output)
     tolerance = _TOLERANCES.get(kind, 0.0) if tolerance is None else tolerance
-    if kind not in KINDS:
-        raise InputError(f"--format={kind} must be one of {', '.join(KINDS)}")
-    if puzzles < 0:
-        raise InputError(f"--puzzles={puzzles} must be 0 or more")
+    check_choice(KINDS, "--", format=kind)
+    check_at_least(0, "--", puzzles=puzzles)
     check_extra(kind)
     _check_free(output)
     opened = open_model(checkpoint, {})

@@ -163,9 +163,9 @@ def test_autocast_keeps_the_gradient_of_weights_first_used_without_one():
     ("settings", "said"),
     [
         ({"mixing": "attention", "dim": 20, "heads": 3}, "model.dim=20 .* model.heads=3"),
-        ({"mixing": "convolution"}, "model.mixing='convolution' must be"),
+        ({"mixing": "convolution"}, "model.mixing=convolution must be"),
         ({"mixing": "mlp", "positions": "rotary"}, "model.positions=rotary has no effect"),
-        ({"positions": "sinus"}, "model.positions='sinus' must be one of rotary, "),
+        ({"positions": "sinus"}, "model.positions=sinus must be one of rotary, "),
         ({"convolution": 2}, "model.convolution=2 must be odd"),
         ({"convolution": 3}, "model.columns=None must divide"),
         ({"convolution": 3, "columns": 5}, "model.columns=5 must divide its 16 cells"),

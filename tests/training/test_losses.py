@@ -80,5 +80,5 @@ def test_hits_and_halting_target():
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(InputError, match="train.loss='mse' must be one of stablemax, softmax"):
+    with pytest.raises(InputError, match="train.loss=mse must be one of stablemax, softmax"):
         answer_loss("mse")

@@ -10,7 +10,7 @@ import torch
 from trm import counter_rng
 from trm.build import check_arguments
 from trm.data.puzzles import PuzzleData, PuzzleSet
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least
 from trm.tasks.base import MakePuzzles, Task
 
 _ROUND = 256  # puzzles made between two looks at which splits are full
@@ -51,9 +51,7 @@ def generated(
         InputError: the task has no generator, or too few different puzzles exist
     """
     wanted = {"train": train, "val": val, "test": test}
-    for name, count in wanted.items():
-        if count < 1:
-            raise InputError(f"data.{name}={count} must be at least 1")
+    check_at_least(1, "data.", **wanted)
     settings = {name: value for name, value in settings.items() if value is not None}
     check_arguments(task.generator, settings, "data")
     splits = _fill(task, task.generator(seed, **settings), wanted, seed)

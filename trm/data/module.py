@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch, Sampler
-from trm.errors import InputError
+from trm.errors import check_at_least
 from trm.tasks.base import Task
 
 
@@ -37,9 +37,7 @@ class PuzzleDataModule(LightningDataModule):
         self, data: PuzzleData, task: Task, batch_size: int, eval_batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
-                raise InputError(f"train.{name}={value} must be at least 1")
+        check_at_least(1, "train.", batch_size=batch_size, eval_batch_size=eval_batch_size)
         self.data, self.task, self.seed = data, task, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self._sampler: Sampler | None = None

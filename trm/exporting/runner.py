@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least
 from trm.exporting.formats import KINDS, RunStep, open_step
 
 FORMAT = 1  # of export.json
@@ -142,8 +142,7 @@ class Exported:
             InputError: fewer than one step
         """
         steps = self.steps if steps is None else steps
-        if steps < 1:
-            raise InputError(f"steps={steps} must be at least 1")
+        check_at_least(1, steps=steps)
         y, z = self.start(len(x_input))
         answers = []
         for _ in range(steps):

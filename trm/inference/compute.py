@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trm import counter_rng
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_choice
 from trm.models.recursion import RecursiveModel, State
 from trm.tasks.base import Symmetry, Task
 
@@ -61,13 +61,10 @@ class Compute:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, choices in {"start": Start, "select": Select, "stop": Stop}.items():
-            if (value := getattr(self, name)) not in get_args(choices):
-                raise InputError(f"{name}={value} must be one of {', '.join(get_args(choices))}")
-        for name in ("max_steps", "rollouts", "views"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}={value} must be at least 1")
+        check_choice(get_args(Start), start=self.start)
+        check_choice(get_args(Select), select=self.select)
+        check_choice(get_args(Stop), stop=self.stop)
+        check_at_least(1, max_steps=self.max_steps, rollouts=self.rollouts, views=self.views)
         if not 0 < self.sure < 1:
             raise InputError(f"sure={self.sure} must lie between 0 and 1")
         if not 0 <= self.noise < float("inf"):

@@ -10,7 +10,7 @@ from torch import Tensor
 from trm import processes
 from trm.data.puzzles import Puzzles
 from trm.data.sampler import Batch
-from trm.errors import InputError
+from trm.errors import check_at_least
 from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
 
@@ -98,8 +98,7 @@ def evaluate(
     Raises:
         InputError: ``steps`` or ``batch_size`` below 1
     """
-    if steps < 1 or batch_size < 1:
-        raise InputError(f"steps={steps} and batch_size={batch_size} must be at least 1")
+    check_at_least(1, steps=steps, batch_size=batch_size)
     model = model.to(device).eval()
     start = time.perf_counter()
     counts: list[Tensor] = []

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles, Rows
-from trm.errors import InputError
+from trm.errors import check_at_least
 from trm.inference.compute import Compute, Select, Signs, Stop, candidates, chosen
 from trm.inference.evaluation import Evaluation
 from trm.inference.rollouts import Seen, think
@@ -143,8 +143,7 @@ def record(
     Raises:
         InputError: ``batch_size`` below 1, or a choice that the task does not allow
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} must be at least 1")
+    check_at_least(1, batch_size=batch_size)
     model = model.to(device).eval()
     start = time.perf_counter()
     compute = compute.settled(task, model, trained.N_sup)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trm.checkpoints.opening import open_model
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least
 from trm.inference.compute import Compute
 from trm.inference.rollouts import Seen, think
 from trm.models.recursion import RecursiveModel, Trained
@@ -87,8 +87,7 @@ class Solver:
         batch_size: int = 256,
         device: torch.device | str | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size} must be at least 1")
+        check_at_least(1, batch_size=batch_size)
         self.model = (model if device is None else model.to(device)).eval()
         self.task = task
         self.trained = Trained(halting=model.halting) if trained is None else trained

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_choice
 from trm.models.identifiers import IdentifierTable
 from trm.models.layers import GridConvolution, Mixing, Net, Rotary, linear, truncated_normal_
 from trm.models.recursion import RecursiveModel, State, Step
@@ -76,31 +76,19 @@ class TinyRecursiveModel(RecursiveModel):
         identifier_dim: int | None = None,
     ) -> None:
         super().__init__()
-        at_least_1 = {
-            "dim": dim,
-            "layers": layers,
-            "heads": heads,
-            "hidden_multiple": hidden_multiple,
-            "T": T,
-            "identifiers": identifiers,
-            "identifier_dim": dim if identifier_dim is None else identifier_dim,
-        }
-        for name, value in at_least_1.items():
-            if value < 1:
-                raise InputError(f"model.{name}={value} must be at least 1")
+        check_at_least(1, "model.", dim=dim, layers=layers, heads=heads, T=T)
+        check_at_least(1, "model.", hidden_multiple=hidden_multiple)
+        check_at_least(1, "model.", identifiers=identifiers, identifier_dim=identifier_dim)
+        check_at_least(0, "model.", n=n, prefix_len=prefix_len, convolution=convolution)
+        check_choice(get_args(Mixing), "model.", mixing=mixing)
+        check_choice(get_args(Positions), "model.", positions=positions)
+        check_choice(get_args(Gradient), "model.", gradient=gradient)
         if layers > _MOST_LAYERS:
             raise InputError(
                 f"model.layers={layers} must be at most {_MOST_LAYERS}; depth comes from recursion"
             )
-        if min(n, prefix_len) < 0 or expansion <= 0:
-            raise InputError(
-                f"model.n={n} and model.prefix_len={prefix_len} must not be negative, "
-                f"model.expansion={expansion} must be positive"
-            )
-        if mixing not in ("attention", "mlp"):
-            raise InputError(f"model.mixing={mixing!r} must be attention or mlp")
-        if gradient not in ("cycle", "one_step"):
-            raise InputError(f"model.gradient={gradient!r} must be cycle or one_step")
+        if not expansion > 0:
+            raise InputError(f"model.expansion={expansion} must be positive")
         _check_places(positions, mixing, dim / heads, convolution, columns, seq_len)
         identifier_dim = dim if identifier_dim is None else identifier_dim
         if prefix_len and identifier_dim > prefix_len * dim:
@@ -219,15 +207,12 @@ def _check_places(
     seq_len: int,
 ) -> None:
     """Refuse what does not say clearly where a cell is."""
-    if positions not in get_args(Positions):
-        choices = ", ".join(get_args(Positions))
-        raise InputError(f"model.positions={positions!r} must be one of {choices}")
     if positions.startswith("rotary") and mixing == "mlp":
         raise InputError(
             f"model.positions={positions} has no effect with model.mixing=mlp, which knows "
             f"every position by its weights; set model.positions=none"
         )
-    if convolution and (convolution < 0 or convolution % 2 == 0):
+    if convolution and convolution % 2 == 0:
         raise InputError(f"model.convolution={convolution} must be odd, or 0 for none")
     knows_grid = columns is not None and columns >= 1 and seq_len % columns == 0
     if (convolution or positions == "rotary_2d") and not knows_grid:

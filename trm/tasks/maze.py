@@ -8,7 +8,7 @@ from rich.text import Text
 from torch import Tensor
 
 from trm import counter_rng
-from trm.errors import InputError
+from trm.errors import InputError, check_between
 from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
@@ -39,8 +39,7 @@ class Maze(Task):
     measures = ("exact", "valid", "optimal")
 
     def __init__(self, side: int = 30) -> None:
-        if not 2 <= side <= 1000:
-            raise InputError(f"task.side={side} must lie between 2 and 1000")
+        check_between(2, 1000, "task.", side=side)
         self.side = side
         self.name = f"maze_{side}x{side}"
         self.grid_shape = (side, side)

@@ -4,7 +4,7 @@ from typing import Any
 
 from trm.build import check_types
 from trm.data.puzzles import PuzzleData
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_choice
 from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 from trm.training.module import validated
@@ -33,9 +33,7 @@ def check_config(config: dict[str, Any]) -> None:
     check_types(config["test"], {"limit": int | None}, "test.")
     steps = {"max_steps": int, "val_check_interval": int}
     check_types(config["trainer"], steps, "trainer.")
-    for name in steps:
-        if config["trainer"][name] < 1:
-            raise InputError(f"trainer.{name}={config['trainer'][name]} must be at least 1 step")
+    check_at_least(1, "trainer.", **{name: config["trainer"][name] for name in steps})
     if config["trainer"]["limit_val_batches"] == 0:
         raise InputError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; take 1"
@@ -63,8 +61,7 @@ def check_monitors(config: dict[str, Any], task: Task) -> None:
         {"checkpoint": config["checkpoint"]} | (config["callbacks"] or {})
     ).items():
         monitor = watcher.get("monitor", known[0])
-        if monitor not in known:
-            raise InputError(f"{name}.monitor={monitor} must be one of {', '.join(known)}")
+        check_choice(known, f"{name}.", monitor=monitor)
 
 
 def check_identifiers(model: RecursiveModel, data: PuzzleData) -> None:
@@ -121,8 +118,7 @@ def _check_saving(config: dict[str, Any]) -> None:
             f"checkpoint.{min(odd)} does not exist or is gone; it has {', '.join(known)}"
         )
     check_types(config, known, "checkpoint.")
-    if config["mode"] not in ("min", "max"):
-        raise InputError(f"checkpoint.mode={config['mode']} must be min or max")
+    check_choice(("min", "max"), "checkpoint.", mode=config["mode"])
     if config["every_n_steps"] is not None and config["every_n_steps"] < 1:
         raise InputError(
             f"checkpoint.every_n_steps={config['every_n_steps']} must be at least 1, or null"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trm.data.sampler import Batch
-from trm.errors import InputError
+from trm.errors import check_choice
 from trm.models.recursion import RecursiveModel, State, Step
 from trm.tasks.base import PAD
 
@@ -78,8 +78,7 @@ def answer_loss(name: str) -> AnswerLoss:
     Raises:
         InputError: unknown name
     """
-    if name not in _ANSWER_LOSSES:
-        raise InputError(f"train.loss={name!r} must be one of {', '.join(_ANSWER_LOSSES)}")
+    check_choice(_ANSWER_LOSSES, "train.", loss=name)
     return _ANSWER_LOSSES[name]
 
 

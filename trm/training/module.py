@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from trm import processes
 from trm.data.sampler import Batch
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.inference.evaluation import answers, count_right
 from trm.models.recursion import Halting, RecursiveModel, State, Step, halting_logit
 from trm.tasks.base import Task
@@ -88,35 +88,24 @@ class DeepSupervision(LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        at_least_1 = {
-            "N_sup": N_sup,
-            "micro_batch": micro_batch,
-            "log_every_n_steps": log_every_n_steps,
-        }
-        for name, value in at_least_1.items():
-            if value is not None and value < 1:
-                raise InputError(f"train.{name}={value} must be at least 1")
-        not_negative = {
-            "warmup_steps": warmup_steps,
-            "identifier_lr": identifier_lr,
-            "identifier_weight_decay": identifier_weight_decay,
-        }
-        for name, number in not_negative.items():
-            if number < 0:
-                raise InputError(f"train.{name}={number} must not be negative")
+        check_at_least(
+            1, "train.", N_sup=N_sup, micro_batch=micro_batch, log_every_n_steps=log_every_n_steps
+        )
+        check_at_least(
+            0,
+            "train.",
+            warmup_steps=warmup_steps,
+            identifier_lr=identifier_lr,
+            identifier_weight_decay=identifier_weight_decay,
+        )
         if gradient_clip is not None and gradient_clip <= 0:
             raise InputError(
                 f"train.gradient_clip={gradient_clip} must be positive; null turns clipping off"
             )
-        for name, share in (("halt_exploration", halt_exploration), ("lr_min_ratio", lr_min_ratio)):
-            if not 0 <= share <= 1:
-                raise InputError(f"train.{name}={share} must lie between 0 and 1")
+        check_between(0, 1, "train.", halt_exploration=halt_exploration, lr_min_ratio=lr_min_ratio)
         halting = halting or model.halting
-        if halting not in ("solved", "continue"):
-            raise InputError(f"train.halting={halting!r} must be solved or continue")
-        if compile not in get_args(Compiling):
-            choices = ", ".join(get_args(Compiling))
-            raise InputError(f"train.compile={compile!r} must be one of {choices}")
+        check_choice(get_args(Halting), "train.", halting=halting)
+        check_choice(get_args(Compiling), "train.", compile=compile)
         self.automatic_optimization = False
         self.model, self.task = model, task
         self.make_optimizer = optimizer
