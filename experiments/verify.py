@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.numbers import expected_band, value
 from experiments.table import compose, data_checksum, recipe_hash, recorded
-from trm.errors import InputError
+from trm.errors import InputError, check_at_least
 from trm.report.results import read_result
 
 
@@ -69,6 +69,7 @@ def main() -> int:
     options = parser.parse_args()
     overrides = tuple(options.overrides)
     try:
+        check_at_least(1, "--", threads=options.threads)
         if any(text.startswith("seed=") for text in overrides):
             raise InputError("the seed is a new one; leave seed=... out")
         known = known_values(overrides)
