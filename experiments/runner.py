@@ -23,7 +23,8 @@ from trm.report.results import read_result, write_json
 
 _LOOK_EVERY_S = 0.5
 # Of a run's config, what says where it ran and nothing about the number.
-_LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "debug")
+_LEFT_OUT = ("run_dir", "ckpt_path", "logger", "debug")
+_IN_USE = "in use by another process"  # as a run says whose folder is locked
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class _Running:
     start: float = field(default_factory=time.monotonic)
     done: int = 0  # commands
     process: subprocess.Popen[bytes] | None = None
+    told: bool = False  # to end
 
     @property
     def log(self) -> Path:
@@ -108,6 +110,12 @@ class _Running:
             )
         self.done += 1
         return True
+
+    def tell(self, number: int) -> None:
+        """Send a signal to the process and its own."""
+        if self.process is not None and self.process.poll() is None:
+            self.told = True
+            os.killpg(self.process.pid, number)
 
     def last_words(self) -> str:
         """Return the last line of the log."""
@@ -139,6 +147,10 @@ class Runner:
             InputError: some failed; the others are done
             Stopped: a signal ended it; the same command goes on
         """
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"results={self.results} cannot be made: {error.strerror}") from None
         done = recorded(self.results)
         for (recipe, _), result in done.items():
             self._seconds.setdefault(recipe, []).append(result["training_wall_time_s"])
@@ -146,13 +158,18 @@ class Runner:
         shown = _Shown(len(jobs), len(jobs) - len(waiting))
         with shown.bar:
             shown.begin()
-            while (waiting or self._running) and not self._signal:
-                self._start(waiting, shown)
-                time.sleep(_LOOK_EVERY_S)
-                self._look(waiting, shown)
-                shown.update([one.job.said for one in self._running], self._left_s(waiting))
+            try:
+                while (waiting or self._running) and not self._signal:
+                    self._start(waiting, shown)
+                    time.sleep(_LOOK_EVERY_S)
+                    self._look(waiting, shown)
+                    shown.update([one.job.said for one in self._running], self._left_s(waiting))
+            finally:
+                self._end()
         if self._signal:
-            self._end()
+            name = signal.Signals(self._signal).name
+            said = f"stopped by {name}: the runs in hand are saved; the same command goes on"
+            raise Stopped(said, self._signal)
         if self._failed:
             what = "; ".join(f"{name}: {said}" for name, said in self._failed.items())
             raise InputError(f"{len(self._failed)} of {len(jobs)} runs failed: {what}")
@@ -160,17 +177,17 @@ class Runner:
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Tell all runs to save and end; a second time, end them at once."""
         for one in self._running:
-            if one.process is not None and one.process.poll() is None:
-                os.killpg(one.process.pid, signal.SIGKILL if self._signal else signal.SIGTERM)
+            one.tell(signal.SIGKILL if self._signal else signal.SIGTERM)
         self._signal = number
 
     def _end(self) -> None:
+        """Let no run outlive the runner, whatever ended it."""
+        for one in self._running:
+            if not one.told:  # it began while the signal came, or there was none
+                one.tell(signal.SIGTERM)
         for one in self._running:
             assert one.process is not None
             one.process.wait()
-        name = signal.Signals(self._signal).name
-        said = f"stopped by {name}: the runs in hand are saved; the same command goes on"
-        raise Stopped(said, self._signal)
 
     def _has_result(self, job: Job) -> bool:
         name = identity(job.cell.recipe, data_checksum(job.cell.config), job.seed)
@@ -178,7 +195,7 @@ class Runner:
 
     def _start(self, waiting: list[Job], shown: "_Shown") -> None:
         for job in list(waiting):
-            if len(self._running) == self.processes:
+            if len(self._running) == self.processes or self._signal:
                 return
             if job.busy:  # another runner's
                 continue
@@ -194,29 +211,45 @@ class Runner:
         for one in list(self._running):
             assert one.process is not None
             code = one.process.poll()
+            if self._signal:  # it was told to end; what it has done is kept next time
+                return
             if code is None or (code == 0 and one.next()):
                 continue
             self._running.remove(one)
+            said = one.last_words()
             if code == 0:
-                shown.finished(f"{one.job.said}: {self._keep(one.job)}")
-            elif self._signal:
-                self._running.append(one)  # it was told to
-                return
-            elif one.job.busy:
+                self._finish(one.job, shown)
+            elif one.job.busy or _IN_USE in said:
                 waiting.append(one.job)
             else:
-                self._failed[one.job.said] = one.last_words()
+                self._failed[one.job.said] = said
                 shown.finished(f"{one.job.said}: failed, see {one.log}")
 
+    def _finish(self, job: Job, shown: "_Shown") -> None:
+        try:
+            shown.finished(f"{job.said}: {self._keep(job)}")
+        except InputError as error:
+            self._failed[job.said] = str(error)
+            shown.finished(f"{job.said}: failed, {error}")
+
     def _keep(self, job: Job) -> str:
-        """Put a result among the others, in the place of one on other data."""
+        """Put a result among the others, in the place of one on other data.
+
+        Raises:
+            InputError: the run was trained on data that are gone, or the disk is full
+        """
         result = job.result()
-        for path in self.results.glob(f"{result['task']}_*.json"):
-            other = read_result(path)
-            if (recipe_hash(other["config"]), other["seed"]) == job.key:
-                path.unlink()
-        self.results.mkdir(parents=True, exist_ok=True)
-        write_json(self.results / file_name(result), result)
+        if result["manifest"]["sha256"] != data_checksum(job.cell.config):
+            raise InputError(
+                f"{job.folder} was trained on other data; remove it and run this again"
+            )
+        place = self.results / file_name(result)
+        with FileLock(self.results / LOCK):  # other runners keep theirs
+            for path in self.results.glob(f"{result['task']}_*.json"):
+                other = read_result(path)
+                if path != place and (recipe_hash(other["config"]), other["seed"]) == job.key:
+                    path.unlink()
+            write_json(place, result)
         self._seconds.setdefault(job.cell.recipe, []).append(result["training_wall_time_s"])
         return f"{100 * value(result):.1f} % in {result['training_wall_time_s'] / 60:.1f} min"
 

@@ -32,12 +32,16 @@ TABLES = HERE / "tables"
 RESULTS = HERE / "results" / "tables"
 
 # Of a config, what a number may depend on. The rest says where and how fast it was made.
-_DECIDES = ("task", "data", "model", "optimizer", "recursion", "train", "ema")
+_DECIDES = ("task", "data", "model", "optimizer", "recursion", "train", "ema", "test")
 _DECIDES_OF = {
-    "trainer": ("max_steps", "val_check_interval", "precision"),
+    "trainer": ("max_steps", "val_check_interval", "limit_val_batches", "precision"),
     "checkpoint": ("monitor", "mode"),
 }
-_DECIDES_NOTHING = {("data", "path"), ("model", "identifiers")}  # the data's checksum says it
+_DECIDES_IF_GIVEN = ("init_from", "callbacks")
+_DECIDES_NOTHING = {
+    *(("data", "path"), ("model", "identifiers")),  # the data's checksum says it
+    *(("train", key) for key in ("micro_batch", "eval_batch_size", "log_every_n_steps")),
+}
 # Options that came after results were recorded, with the value that changes nothing: at it they
 # are left out of a recipe's hash, so that old results stay what they are.
 _CAME_LATER: dict[tuple[str, str], Any] = {}
@@ -218,6 +222,7 @@ def recipe_hash(config: Mapping[str, Any]) -> str:
     kept = {name: config[name] for name in _DECIDES}
     for name, keys in _DECIDES_OF.items():
         kept[name] = {key: config[name][key] for key in keys}
+    kept |= {name: config[name] for name in _DECIDES_IF_GIVEN if config.get(name)}
     for group, settings in kept.items():
         if isinstance(settings, dict):
             kept[group] = {key: v for key, v in settings.items() if _decides(group, key, v)}
@@ -256,15 +261,21 @@ def recorded(results: Path = RESULTS) -> dict[tuple[str, int], dict[str, Any]]:
     """Read all results by recipe and seed.
 
     Raises:
-        InputError: a file that is no result, or two for one recipe and seed on different data
+        InputError: a file that is no result, or two for one recipe and seed
     """
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for path in sorted(results.glob("*.json")):
         result = read_result(path)
-        key = recipe_hash(result["config"]), int(result["seed"])
+        try:
+            key = recipe_hash(result["config"]), int(result["seed"])
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(
+                f"{path} is no result of training; keep it in another folder"
+            ) from None
         if key in found:
             raise InputError(
-                f"{path} repeats another result's recipe and seed on other data; remove one of them"
+                f"{path} repeats another result's recipe and seed, on other data unless it is a "
+                "copy; remove one of them"
             )
         found[key] = result
     return found

@@ -88,7 +88,14 @@ def test_rows_that_tables_share_are_one_recipe():
 
 def test_what_decides_about_a_number_is_in_its_identity():
     recipe = recipe_hash(compose(("experiment=sudoku_4x4",)))
-    for same in ("logger=none", "trainer.accelerator=gpu", "run_dir=x", "seed=3"):
+    for same in (
+        "logger=none",
+        "trainer.accelerator=gpu",
+        "run_dir=x",
+        "seed=3",
+        "train.micro_batch=8",
+        "train.log_every_n_steps=1",
+    ):
         assert recipe_hash(compose(("experiment=sudoku_4x4", same))) == recipe
     for other in (
         "model.dim=32",
@@ -96,6 +103,10 @@ def test_what_decides_about_a_number_is_in_its_identity():
         "data.seed=1",
         "trainer.max_steps=5",
         "ema=null",
+        "test.limit=5",
+        "trainer.limit_val_batches=1",
+        "callbacks=early_stopping",
+        "init_from=best.ckpt",
     ):
         assert recipe_hash(compose(("experiment=sudoku_4x4", other))) != recipe
     assert len({identity(recipe, data, seed) for data in "ab" for seed in (0, 1)}) == 4

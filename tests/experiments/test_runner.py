@@ -14,6 +14,7 @@ from experiments.table import Cell, Column, Row, read_table, recorded
 from tests.conftest import TINY
 from trm.commands import LOCK
 from trm.errors import InputError, Stopped
+from trm.report.results import FORMAT, write_json
 
 
 def tiny(tmp_path: Path, *more: str, label: str = "tiny", seed: int = 0) -> Job:
@@ -93,3 +94,52 @@ def test_a_run_that_another_process_trains_is_waited_for(tmp_path, monkeypatch):
     Runner(results, processes=1, threads=1).run([job])
     assert other.finished.is_set()
     assert set(recorded(results)) == {job.key}
+
+
+def test_a_run_on_other_data_is_not_taken_for_a_result(tmp_path, monkeypatch):
+    job = tiny(tmp_path)
+    Runner(tmp_path / "first", processes=1, threads=1).run([job])
+    monkeypatch.setattr(runner, "data_checksum", lambda config: "0" * 64)
+    with pytest.raises(InputError, match="was trained on other data; remove it"):
+        Runner(tmp_path / "second", processes=1, threads=1).run([job])
+    assert not recorded(tmp_path / "second")
+
+
+def test_no_run_outlives_a_runner_that_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_LOOK_EVERY_S", 0.05)
+    long = tiny(tmp_path, "trainer.max_steps=3000", label="long")
+    failing = Runner(tmp_path / "results", processes=1, threads=1)
+
+    def look(waiting, shown):
+        if (long.folder / "checkpoints" / "last.ckpt").exists():
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(failing, "_look", look)
+    with pytest.raises(ZeroDivisionError):
+        failing.run([long])
+    assert not long.busy
+    assert "stopped by SIGTERM" in long.folder.with_suffix(".log").read_text()
+
+
+def test_a_signal_while_a_run_is_started_reaches_it(tmp_path, monkeypatch):
+    long = tiny(tmp_path, "trainer.max_steps=100000", label="long")
+    stopped = Runner(tmp_path / "results", processes=1, threads=1)
+    popen = runner.subprocess.Popen
+
+    def signalled(*arguments, **settings):
+        stopped.stop(signal.SIGTERM, None)  # it does not know the new process yet
+        return popen(*arguments, **settings)
+
+    monkeypatch.setattr(runner.subprocess, "Popen", signalled)
+    with pytest.raises(Stopped):
+        stopped.run([long])
+    assert not (long.folder / "result.json").exists()
+
+
+def test_folders_that_hold_no_results_are_refused_in_one_line(tmp_path):
+    write_json(tmp_path / "other.json", {"format": FORMAT, "measured": {}})
+    with pytest.raises(InputError, match="other.json is no result of training"):
+        recorded(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        Runner(tmp_path / "file", processes=1, threads=1).run([])
