@@ -16,7 +16,7 @@ from trm.checkpoints import native
 from trm.commands import load_data
 from trm.compare import main as compare
 from trm.evaluate import run_evaluation
-from trm.report.results import write_json
+from trm.report.results import read_result, write_json
 from trm.train import run_training
 from trm.training.module import DeepSupervision
 from trm.training.saving import AtomicCheckpointIO
@@ -150,6 +150,8 @@ def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config)
         ("train.warmup_steps=-3", "train.warmup_steps=-3 must be at least 0"),
         ("model.identifier_dim=-3", "model.identifier_dim=-3 must be at least 1"),
         ("train=null", "train=None must be of type dict"),
+        ("train.gradient_clip=1 trainer.precision=16-mixed", "would clip gradients that"),
+        ("trainer.precision=bf16-true", "too coarsely for the small steps of an average"),
     ],
 )
 def test_a_run_refused_at_start_leaves_no_folder(tmp_path, monkeypatch, override, said):
@@ -358,6 +360,17 @@ def test_a_checkpoint_moved_elsewhere_needs_a_folder_to_continue_in(trained, tin
     assert (tmp_path / "on" / "checkpoints" / "last.ckpt").is_file()
     before = trained[1]["training_wall_time_s"]
     assert result["training_wall_time_s"] > 0.5 * before, "the clock goes on where it stopped"
+
+
+def test_the_result_is_kept_although_nobody_reads_what_is_printed(tiny_config, monkeypatch):
+    def closed(*arguments, **settings):
+        raise BrokenPipeError
+
+    cfg = tiny_config()
+    monkeypatch.setattr("trm.train.result_table", closed)
+    with pytest.raises(BrokenPipeError):
+        run_training(cfg)
+    assert read_result(Path(cfg.run_dir))["test"][-1]["n"] == 8
 
 
 def test_learning_rate_warms_up(tiny_config):

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trm.build import check_arguments, locate, nearest
 from trm.data.puzzles import PuzzleData
 from trm.errors import InputError, Stopped
+from trm.files import show_anything
 from trm.tasks.base import Task
 
 _PACKAGE = Path(__file__).parent
@@ -64,6 +65,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
             if "wandb" in sys.modules:  # or the next job of a multirun would write into this run
                 sys.modules["wandb"].finish()
 
+    show_anything()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("trm").setLevel(logging.INFO)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too

@@ -21,6 +21,7 @@ from rich.text import Text
 from trm.checkpoints.opening import shipped
 from trm.devices import pick_device
 from trm.errors import InputError
+from trm.files import show_anything
 from trm.inference.compute import Compute
 from trm.inference.solver import Solution, Solver
 from trm.tasks.base import Task
@@ -44,6 +45,7 @@ _HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Solve and print; 0 if all are answered, 1 if some are not, 2 if nothing could be tried."""
+    show_anything()
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)  # flags may stand before the puzzle
     if (options.file is None) == (not options.puzzle):

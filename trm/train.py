@@ -251,12 +251,12 @@ def _test_and_report(
         result["test"] = accuracies(evaluation)
         result["test_solved"] = bits(evaluation.solved)
         result["test_wall_time_s"] = round(evaluation.wall_time_s, 3)
-        console.print(result_table(evaluation, run.title(result, evaluation.n)))
-        if trainer.is_global_zero:
-            console.print(thinking(task, puzzles, evaluation))
     if not trainer.is_global_zero:
         return
-    write_json(folder / "result.json", result)
+    write_json(folder / "result.json", result)  # before anything is shown, which a pipe may refuse
+    if "test" in result:
+        console.print(result_table(evaluation, run.title(result, evaluation.n)))
+        console.print(thinking(task, puzzles, evaluation))
     if not config["trainer"]["fast_dev_run"]:
         lines = [
             f"result      {folder / 'result.json'}",

@@ -173,6 +173,7 @@ def test_models_without_a_published_layout_are_refused(tmp_path):
         DirectPrediction(6, 16, dim=16, heads=2, layers=1),
         tiny_model(separate=True),
         tiny_model(convolution=3, columns=4),
+        tiny_model(mixing="attention", positions="rotary_2d", heads=2, columns=4),
     ):
         with pytest.raises(InputError, match="has no published layout"):
             save_published(model, tmp_path / "file")

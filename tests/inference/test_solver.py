@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -76,6 +77,45 @@ def test_tokens_and_text_are_the_same_puzzle():
 def test_what_is_no_puzzle_is_refused(text):
     with pytest.raises(InputError, match=r"sudoku_4x4"):
         Solver(Slow(), Sudoku(2, 2)).solve(text)
+
+
+@pytest.mark.parametrize("shape", [(16,), (4, 4), (1, 16), (1, 4, 4)])
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_arrays_and_tensors_of_tokens_may_have_the_shape_of_the_grid(shape, kind):
+    task = Sudoku(2, 2)
+    tokens = kind(task.encode(PUZZLE).astype(np.int64)).reshape(shape)
+    (found,) = Solver(Slow(), task).solve(tokens)
+    assert found.answer == SOLVED
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (np.zeros((1, 16), dtype=int), "row 1 column 1 holds token 0; .* knows 1 ... 5"),
+        (np.full((1, 16), 300), "holds token 300"),
+        (np.ones((1, 36), dtype=int), r"shape \(36,\) of int64; .* 16 whole tokens"),
+        (np.ones((1, 16)), "of float64"),
+        ([None], "of object"),
+    ],
+)
+def test_arrays_that_hold_no_puzzle_are_refused(tokens, said):
+    with pytest.raises(InputError, match=said):
+        Solver(Slow(), Sudoku(2, 2)).solve(tokens)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rolouts": 3}, "compute.rolouts is not an argument of Compute; did you mean rollouts?"),
+        ({"rollouts": "3"}, "compute.rollouts='3' must be of type int"),
+        ({"compute": Compute(), "rollouts": 3}, "rollouts=... changes compute, which is given"),
+        ({"task": Sudoku(3, 3)}, "the model has seq_len=16, sudoku_9x9 needs 81"),
+        ({"device": "cuda:99"}, "device=cuda:99 cannot be used"),
+    ],
+)
+def test_what_a_solver_cannot_be_is_refused(settings, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        Solver.load("sudoku-4x4", **settings)
 
 
 def test_a_task_without_rules_is_not_checked():

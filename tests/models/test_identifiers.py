@@ -16,6 +16,19 @@ def test_gradients_of_equal_identifiers_are_summed_before_the_sign():
     torch.testing.assert_close(table.weights, torch.tensor(expected))
 
 
+def test_autocast_changes_no_sign():
+    rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    ids = torch.arange(64) % 4
+    tables = []
+    for enabled in (False, True):
+        table = IdentifierTable(4, 4)
+        (table.rows(ids) * rows).sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            table.update(lr=0.01, weight_decay=0.1)
+        tables.append(table.weights)
+    assert torch.equal(*tables)
+
+
 def test_only_rows_read_since_the_last_update_change():
     table = IdentifierTable(3, 2)
     table.rows(torch.tensor([0])).sum().backward()

@@ -5,8 +5,12 @@ import pytest
 import torch
 
 from trm import InputError
+from trm.data.sampler import Batch
+from trm.models import State
 from trm.train import run_training
-from trm.training.guards import HaltingWatch, check_lag
+from trm.training.carry import Carry
+from trm.training.guards import HaltingWatch, all_finite, check_lag
+from trm.training.losses import StepLoss
 from trm.training.module import DeepSupervision
 from trm.training.tally import Measured, Tally, first_bad_step
 
@@ -68,6 +72,31 @@ def test_the_first_step_that_was_not_finite_is_found(bad, step):
 def test_a_tally_without_steps_has_nothing_to_tell():
     assert Tally().read() is None
     assert Tally().state() is None
+
+
+def test_a_tally_is_exact_under_autocast():
+    ones, halted = torch.ones(768), torch.arange(768) < 701
+    right = halted.new_ones(768)
+    loss = StepLoss(ones, ones, ones, right, ones, right)
+    empty = torch.zeros(768, 1)
+    carry = Carry(Batch(empty, empty, empty[:, 0]), State(empty, empty), 3 * ones.long(), halted)
+    tally = Tally()
+    with torch.autocast("cpu", torch.bfloat16):
+        tally.add([loss], ones, carry)
+    measured = tally.read()
+    assert measured is not None
+    assert measured.logged["exact_accuracy"] == 1
+    assert measured.logged["steps"] == 3
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_one_value_that_is_not_finite_is_found(bad):
+    fine = torch.randn(3, 5), torch.zeros(0), torch.full((2,), 3e38)
+    assert all_finite(fine)
+    assert all_finite(())
+    spoilt = torch.randn(4, 4)
+    spoilt[2, 1] = bad
+    assert not all_finite([*fine, spoilt])
 
 
 @pytest.fixture

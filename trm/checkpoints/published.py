@@ -18,7 +18,7 @@ from torch import Tensor
 from trm.errors import InputError
 from trm.files import written_whole
 from trm.models.hrm import HierarchicalReasoningModel
-from trm.models.layers import GridConvolution, swiglu_width
+from trm.models.layers import swiglu_width
 from trm.models.trm import TinyRecursiveModel
 
 PREFIX = "_orig_mod.model."  # of every key in a file written by the published training script
@@ -127,6 +127,10 @@ def from_published(
     return Published(model.eval(), assumed)
 
 
+def _no_layout(what: str) -> InputError:
+    return InputError(f"{what} has no published layout; save it with trm.save instead")
+
+
 def save_published(model: TinyRecursiveModel, path: str | Path) -> None:
     """Write a model's weights in the published layout, which other readers of TRM files know.
 
@@ -134,12 +138,13 @@ def save_published(model: TinyRecursiveModel, path: str | Path) -> None:
         InputError: a variant that the published code does not have
     """
     is_trm = type(model) is TinyRecursiveModel and model.answer_net is None
-    convolves = any(isinstance(part, GridConvolution) for part in model.modules())
-    if convolves or not (is_trm or type(model) is HierarchicalReasoningModel):
-        raise InputError(
-            f"{type(model).__name__}{' with a convolution' if convolves else ''} has no published "
-            f"layout; save it with trm.save instead"
-        )
+    if not (is_trm or type(model) is HierarchicalReasoningModel):
+        raise _no_layout(type(model).__name__)
+    settings = model.settings()
+    if settings["convolution"]:
+        raise _no_layout("a model with a convolution")
+    if settings["positions"] == "rotary_2d":
+        raise _no_layout("a model with model.positions=rotary_2d")
     weights = {
         f"{PREFIX}{_INNER}{published_name(name)}": tensor
         for name, tensor in model.state_dict().items()

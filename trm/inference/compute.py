@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trm import counter_rng
-from trm.errors import InputError, check_at_least, check_choice
+from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.models.recursion import RecursiveModel, State
 from trm.tasks.base import Symmetry, Task
 
@@ -18,6 +18,7 @@ Stop = Literal["all", "first_halted", "first_valid"]
 
 _NOISE = 1  # streams of random numbers, told apart by these words
 _VIEWS = 2
+_MOST_VIEWS = 1024
 _VIEWS_TRIED = 16  # times as many as wanted, since a small group repeats itself soon
 
 
@@ -64,7 +65,8 @@ class Compute:
         check_choice(get_args(Start), start=self.start)
         check_choice(get_args(Select), select=self.select)
         check_choice(get_args(Stop), stop=self.stop)
-        check_at_least(1, max_steps=self.max_steps, rollouts=self.rollouts, views=self.views)
+        check_at_least(1, max_steps=self.max_steps, rollouts=self.rollouts)
+        check_between(1, _MOST_VIEWS, views=self.views)
         if not 0 < self.sure < 1:
             raise InputError(f"sure={self.sure} must lie between 0 and 1")
         if not 0 <= self.noise < float("inf"):

@@ -1,7 +1,7 @@
 """Solve puzzles: text in, checked answers out."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from trm.build import check_arguments
 from trm.checkpoints.opening import open_model
+from trm.devices import pick_device
 from trm.errors import InputError, check_at_least
 from trm.inference.compute import Compute
 from trm.inference.rollouts import Seen, think
@@ -52,10 +54,26 @@ class Solution:
 
 
 def default_compute(task: Task, **changes: Any) -> Compute:
-    """Return how much a solver thinks unless told otherwise, with some values changed."""
+    """Return how much a solver thinks unless told otherwise, with some values changed.
+
+    Raises:
+        InputError: a value that ``Compute`` does not have, or not of that kind
+    """
+    check_arguments(Compute, changes, "compute")
     stop = "first_valid" if task.has_rules else "first_halted"
     settings: dict[str, Any] = {"max_steps": _STEPS, "stop": stop} | changes
     return Compute(**settings)
+
+
+def _check_fits(model: RecursiveModel, task: Task) -> None:
+    """Refuse a model that was made for puzzles of another size."""
+    made_for = model.settings()
+    for name, value in {"seq_len": task.cells, "vocab_size": task.vocab_size}.items():
+        if made_for.get(name, value) != value:
+            raise InputError(
+                f"the model has {name}={made_for[name]}, {task.name} needs {value}; give the task "
+                f"that it was trained on"
+            )
 
 
 class Solver:
@@ -88,6 +106,7 @@ class Solver:
         device: torch.device | str | None = None,
     ) -> None:
         check_at_least(1, batch_size=batch_size)
+        device = pick_device(device) if isinstance(device, str) else device
         self.model = (model if device is None else model.to(device)).eval()
         self.task = task
         self.trained = Trained(halting=model.halting) if trained is None else trained
@@ -116,8 +135,11 @@ class Solver:
             changes: of ``default_compute``, where ``compute`` is None, such as ``rollouts=8``
 
         Raises:
-            InputError: a file that cannot be opened, or does not name its task while none is given
+            InputError: a file that cannot be opened, or does not name its task while none is given,
+                or is of another task; changes of what ``compute`` gives
         """
+        if compute is not None and changes:
+            raise InputError(f"{min(changes)}=... changes compute, which is given; put it in there")
         opened = open_model(path, {})
         task = opened.task if task is None else task
         if task is None:
@@ -125,11 +147,14 @@ class Solver:
                 f"{path} does not say what its puzzles are; open it with trm.load and give model "
                 f"and task to trm.Solver"
             )
+        _check_fits(opened.model, task)
         compute = default_compute(task, **changes) if compute is None else compute
         return cls(opened.model, task, compute, opened.trained, batch_size, device)
 
     def solve(
-        self, puzzles: str | Sequence[str] | np.ndarray, puzzle_id: int | Sequence[int] = 0
+        self,
+        puzzles: str | Sequence[str] | np.ndarray | torch.Tensor,
+        puzzle_id: int | Sequence[int] = 0,
     ) -> list[Solution]:
         """Answer puzzles, in their order.
 
@@ -137,16 +162,19 @@ class Solver:
         unsolvable. One that is already complete is its own answer.
 
         Args:
-            puzzles: texts of the task's symbols, or one such text, or (puzzles, cells) tokens
+            puzzles: texts of the task's symbols, or one such text; or tokens, an integer array or
+                tensor of (puzzles, cells) or (puzzles, rows, columns), or of one puzzle
             puzzle_id: identifiers, or one for all, for models that have a table of them
 
         Raises:
-            InputError: a text of the wrong length or with a foreign symbol, naming the cell; or
-                identifiers that the model does not have
+            InputError: a text or array of the wrong length or with a foreign symbol or token,
+                naming the cell; or identifiers that the model does not have
         """
-        if isinstance(puzzles, str):
-            puzzles = [puzzles]
-        tokens = [p if isinstance(p, np.ndarray) else self.task.encode(p) for p in puzzles]
+        one = isinstance(puzzles, str)
+        if isinstance(puzzles, np.ndarray | torch.Tensor):
+            one = puzzles.shape in ((self.task.cells,), self.task.grid_shape)
+        each: Iterable[Any] = [puzzles] if one else puzzles
+        tokens = [self.task.encode(p) if isinstance(p, str) else self._tokens(p) for p in each]
         return self.solve_tokens(tokens, puzzle_id)
 
     def solve_tokens(
@@ -185,6 +213,23 @@ class Solver:
                     f"identifier {unknown.flat[0]} is none of the model's, 0 ... {rows - 1}"
                 )
         return np.broadcast_to(given, puzzles)
+
+    def _tokens(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Check the tokens of a puzzle that is no text; return (cells,) uint8."""
+        task, grid = self.task, np.asarray(puzzle)
+        if not np.issubdtype(grid.dtype, np.integer) or grid.size != task.cells:
+            raise InputError(
+                f"a puzzle has shape {grid.shape} of {grid.dtype}; {task.name} takes text, or "
+                f"{task.cells} whole tokens"
+            )
+        known = sorted({*task.symbols.values()})
+        foreign = np.flatnonzero(~np.isin(grid.ravel(), known))
+        if foreign.size:
+            raise InputError(
+                f"{task.cell_name(int(foreign[0]))} holds token {grid.ravel()[foreign[0]]}; "
+                f"{task.name} knows {known[0]} ... {known[-1]}, see its encode"
+            )
+        return grid.ravel().astype(np.uint8)
 
     def _without_model(self, x_input: np.ndarray) -> Solution | None:
         """Say what needs no thinking: contradictions, and puzzles that are complete."""

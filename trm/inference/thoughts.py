@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trm.errors import check_at_least
 from trm.models.recursion import RecursiveModel, Trained, halting_logit, trajectory
 from trm.training.losses import answer_loss
 
@@ -49,7 +50,11 @@ def thoughts(
         steps: supervision steps
         trained: how the model was trained; None for the paper's ways
         puzzle_id: (batch,) int64; None for identifier 0
+
+    Raises:
+        InputError: fewer than one step
     """
+    check_at_least(1, steps=steps)
     trained = Trained(halting=model.halting) if trained is None else trained
     loss = answer_loss(trained.loss)
     device = next(model.parameters()).device

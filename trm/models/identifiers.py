@@ -62,7 +62,8 @@ class IdentifierTable:
         self.forget()
         # Repeated identifiers all get the same sum and write the same row: unlike unique(), this
         # has a static shape and need not wait for the device.
-        summed = (ids[:, None] == ids).to(grads.dtype) @ grads
+        with torch.autocast(grads.device.type, enabled=False):  # signs must not be of rounded sums
+            summed = (ids[:, None] == ids).to(grads.dtype) @ grads
         decayed = self.weights[ids] * (1 - lr * weight_decay)
         self.weights[ids] = decayed - lr * summed.sign()
 

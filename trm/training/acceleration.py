@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -54,35 +55,44 @@ def compiling(
 
     Args:
         wanted: ``default`` compiles the network, ``max`` the whole supervision step, with CUDA
-            graphs on a GPU; ``auto`` is ``default`` on a GPU and, where there is a C++ compiler,
-            for long runs on a CPU. What it chooses depends on the run, never on a clock, so that a
-            resumed run is the same one.
+            graphs on a GPU; ``auto`` is ``default`` on a GPU with Triton and, where there is a C++
+            compiler, for long runs on a CPU. What it chooses depends on run and machine, never on a
+            clock, so that a resumed run is the same one.
         model: as it is outside the context, too
         shape: puzzles per call, and cells of each
         device: where it runs
         steps: of the whole run
 
     Raises:
-        InputError: compiling is asked for, and there is no C++ compiler
+        InputError: compiling is asked for, and what it needs is not there
     """
-    on_cpu = device.type == "cpu"
-    compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
+    lacking = _lacking(device)
     if wanted == "auto":
-        is_long = not on_cpu or (
-            compiler is not None and training_flops(model, shape[0], shape[1]) * steps > LONG_RUN
+        pays = device.type == "cuda" or (
+            device.type == "cpu"
+            and lacking is None
+            and training_flops(model, shape[0], shape[1]) * steps > LONG_RUN
         )
-        wanted = "default" if is_long and device.type in ("cuda", "cpu") else "off"
+        wanted = "default" if pays and lacking is None else "off"
     if wanted == "off":
         return nullcontext()
-    if on_cpu and compiler is None:
+    if lacking is not None:
         raise InputError(
-            f"train.compile={wanted} needs a C++ compiler, and there is none (g++, clang++); "
-            f"install one, or set train.compile=off"
+            f"train.compile={wanted} needs {lacking}; install one, or set train.compile=off"
         )
     if wanted == "max":
         return Compiled([model], mode="max-autotune")
     nets = [part for part in model.modules() if isinstance(part, Net)]
     return Compiled(nets or [model], mode="default")
+
+
+def _lacking(device: torch.device) -> str | None:
+    """Say what torch's compiler would miss on a device."""
+    if device.type == "cuda":
+        return None if find_spec("triton") else "Triton (pip install triton), and there is none"
+    if shutil.which("g++") or shutil.which("c++") or shutil.which("clang++"):
+        return None
+    return "a C++ compiler, and there is none (g++, clang++)"
 
 
 class Compiled:

@@ -51,7 +51,8 @@ def precision(trainer: dict[str, Any]) -> Any:
     if trainer["precision"] != "auto":
         return trainer["precision"]
     on_gpu = torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda")
-    return "bf16-mixed" if on_gpu else "32-true"
+    fast = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if fast else "32-true"
 
 
 def _optimizer(config: dict[str, Any]) -> MakeOptimizer:

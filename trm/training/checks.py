@@ -34,6 +34,17 @@ def check_config(config: dict[str, Any]) -> None:
     steps = {"max_steps": int, "val_check_interval": int}
     check_types(config["trainer"], steps, "trainer.")
     check_at_least(1, "trainer.", **{name: config["trainer"][name] for name in steps})
+    clip, precision = config["train"]["gradient_clip"], str(config["trainer"]["precision"])
+    if clip is not None and precision.startswith("16"):
+        raise InputError(
+            f"train.gradient_clip={clip} would clip gradients that trainer.precision={precision} "
+            "has scaled; take bf16-mixed, or train.gradient_clip=null"
+        )
+    if config["ema"] is not None and precision in ("bf16-true", "16-true"):
+        raise InputError(
+            f"trainer.precision={precision} keeps weights too coarsely for the small steps of an "
+            "average; take bf16-mixed, or ema=null"
+        )
     if config["trainer"]["limit_val_batches"] == 0:
         raise InputError(
             "trainer.limit_val_batches=0 leaves nothing to choose the best checkpoint by; take 1"

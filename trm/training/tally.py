@@ -64,8 +64,9 @@ class Tally:
                 (q_hat > 0).to(dtype).sum(),
                 *(values[name].sum() for name in _OF_ALL),
                 halted.sum(),
-                *(values[name] @ halted for name in _OF_HALTED),
-                carry.steps.to(dtype) @ halted,
+                # Not by a product of vectors, which autocast would round to bfloat16.
+                *((values[name] * halted).sum() for name in _OF_HALTED),
+                (carry.steps.to(dtype) * halted).sum(),
             ]
         )
         self.sums = sums if self.sums is None else self.sums + sums
