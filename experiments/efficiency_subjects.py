@@ -29,7 +29,7 @@ _BATCH, _SMALL_BATCH = 64, 4  # the small one where a puzzle takes long
 _LONG_S = 0.5
 _MANY = 512  # puzzles that are solved together
 _ONE_BY_ONE = 40  # puzzles whose latency is taken, but
-_ENOUGH_S = 12.0  # not beyond so many seconds
+ENOUGH_S = 12.0  # not beyond so many seconds
 _AT_LEAST_S = 4.0  # a batch is repeated for so long
 
 
@@ -228,7 +228,7 @@ def _speed(
     """Time single puzzles and batches, and count what the batches take of the device."""
     one()
     latencies: list[float] = []
-    while len(latencies) < _ONE_BY_ONE and sum(latencies) < _ENOUGH_S:
+    while len(latencies) < _ONE_BY_ONE and sum(latencies) < ENOUGH_S:
         start = time.perf_counter()
         one()
         synchronize(device)

@@ -5,7 +5,9 @@ import io
 from collections.abc import Iterable, Sequence
 
 _TEX = {"%": r"\%", "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "≠": r"$\neq$", "≈": r"$\approx$"}
-_TEX |= {"×": r"$\times$", "–": "--", "_": r"\_", "&": r"\&", "₂": "$_2$"}
+_TEX |= {"×": r"$\times$", "–": "--", "₂": "$_2$", "~": r"\textasciitilde{}"}
+_TEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
+_TEX |= {letter: rf"\{letter}" for letter in "_&$#{}"}
 
 Rows = Sequence[Sequence[str]]  # a row of one cell is a heading between the others
 

@@ -5,12 +5,12 @@
 A batch of 768 reads rows of width 512, back-propagates and updates them; the median of 20 rounds.
 """
 
-import resource
 import statistics
 import time
 
 import torch
 
+from trm.devices import peak_memory
 from trm.models.identifiers import IdentifierTable
 
 DIM, BATCH, ROUNDS = 512, 768, 20
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory(torch.device("cpu")) / 2**20
 
 
 if __name__ == "__main__":

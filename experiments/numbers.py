@@ -88,6 +88,11 @@ class Line:
         return self._minutes("training_cpu_time_s")
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU trained it."""
+        return any(result["device"] != "cpu" for result in self.results)
+
+    @property
     def differs(self) -> bool | None:
         """Whether both tests tell it from the reference; None if either is lacking."""
         if self.p_puzzles is None or self.p_seeds is None:
@@ -132,6 +137,7 @@ def _column(table: Table, column: Column, found: Recorded) -> list[Line]:
 def _line(table: Table, row: Row, column: Column, found: Recorded) -> Line:
     is_reference = table.reference.get(column.name) == row.name
     paper = row.paper.get(column.beside)
+    paper = float(paper) if isinstance(paper, int) else paper
     if row.quoted:
         return Line(row, column, (), None, None, is_reference, paper)
     cell = table.cell(row, column)

@@ -24,12 +24,16 @@ DOCUMENTS = (HERE.parent / "README.md", HERE / "README.md")
 
 _NOT_RUN = "not run"
 _MARKS = {True: " ≠", False: " ≈", None: ""}
+_MEASURES = {
+    "exact": "Exact accuracy on test puzzles in %, after the last supervision step",
+    "pass@2": "Share of test tasks in % that one of two voted answers solves",
+}
 _NOTE = (
-    "Exact accuracy on test puzzles in %: mean ± standard deviation over seeds, after the last "
-    "supervision step, of the checkpoint that did best on validation puzzles. Δ: difference to the "
-    "row in bold, in points; ≠ says that a paired t-test over puzzles and Welch's t-test over "
-    "seeds both tell the two apart (p < 0.05), ≈ that not both do. Parameters and depth are our "
-    "models'; minutes are processor time of one training run."
+    ": mean ± standard deviation over seeds, of the checkpoint that did best on validation "
+    "puzzles. Δ: difference to the row in bold, in points; ≠ says that a paired t-test over "
+    "puzzles and Welch's t-test over seeds both tell the two apart (p < 0.05), ≈ that they do not "
+    "settle it. Parameters and depth are our models'; minutes are of one training run, processor "
+    "time on a CPU, time on the clock with a GPU."
 )
 
 
@@ -70,7 +74,7 @@ def _cells(line: Line, scale: str) -> list[str]:
     if scale == "paper":
         known = line.mean is not None and isinstance(line.paper, float)
         cells.append(_signed(line.mean - line.paper if known else None))  # type: ignore[operator]
-    minutes = line.cpu_time_min or line.wall_time_min
+    minutes = line.wall_time_min if line.on_gpu else line.cpu_time_min
     return [*cells, str(len(line.seeds) or "–"), "–" if minutes is None else f"{minutes:.1f}"]
 
 
@@ -97,9 +101,14 @@ def _made_by(column: Sequence[Line]) -> str:
     hardware = _list(
         f"{m['threads']} thread(s) of {m['processor']}, torch {m['torch']}" for m in made
     )
-    commits = _list((m["commit"] or "unknown")[:7] for m in made)
+    commits = _list(_short(m["commit"]) for m in made)
     data = _list(result["manifest"]["sha256"][:12] for result in results)
     return f"{puzzles} test puzzles a run; {hardware}; commit {commits}; data {data}."
+
+
+def _short(commit: str | None) -> str:
+    """Cut a commit, not the mark that it was changed since."""
+    return commit[:7] + "+" * commit.endswith("+") if commit else "unknown"
 
 
 def _list(words: Iterable[str]) -> str:
@@ -133,7 +142,7 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
         text += markdown(*_grid(column, table.scale))
         text += f"\n{_made_by(column)}\n\n"
-    return text + _NOTE + "\n"
+    return text + _MEASURES[table.columns[0].measure] + _NOTE + "\n"
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
@@ -191,7 +200,9 @@ def plot(table: Table, of: dict[str, list[Line]], path: Path, says: str) -> None
         ]
         for name, column in of.items()
     }
-    dots(panels, "exact accuracy, %", path, f"{table.title}, {table.scale} scale", says)
+    measure = table.columns[0].measure
+    label = "exact accuracy, %" if measure == "exact" else f"{measure}, %"
+    dots(panels, label, path, f"{table.title}, {table.scale} scale", says)
 
 
 def digest(files: dict[str, str]) -> str:
@@ -231,6 +242,8 @@ def _write_table(table: Table, found: Recorded) -> tuple[str, str]:
         write_text(RENDERED / f"{stem}.{ending}", text)
     if any(line.results for column in of.values() for line in column):
         plot(table, of, RENDERED / f"{stem}.png", digest(files))
+    else:
+        (RENDERED / f"{stem}.png").unlink(missing_ok=True)
     return stem, files["md"]
 
 

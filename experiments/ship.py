@@ -52,6 +52,8 @@ def _shared(overrides: list[str]) -> list[str]:
 def _card(name: str, result: dict[str, Any], command: str) -> str:
     last, manifest, made = result["test"][-1], result["manifest"], result["certificate"]
     counts = ", ".join(f"{n:,} {split}" for split, n in manifest["counts"].items())
+    shared = sum(manifest["shared_symmetry_classes"].values())
+    kind = "those" if result["config"]["ema"] is None else "the averaged (EMA) ones"
     lines = [
         f"# {name}",
         "",
@@ -62,8 +64,8 @@ def _card(name: str, result: dict[str, Any], command: str) -> str:
         "| --- | --- |",
         f"| made by | `{command}` |",
         f"| commit | {made['commit']} |",
-        f"| data | {manifest['source']}: {counts} puzzles; no test puzzle is a training puzzle up "
-        "to symmetry |",
+        f"| data | {manifest['source']}: {counts} puzzles; {shared or 'no'} symmetry classes are "
+        "shared by splits |",
         f"| data checksum | {manifest['sha256']} |",
         f"| seed | {result['seed']} |",
         f"| training | {result['steps']:,} steps, {result['training_wall_time_s'] / 60:.1f} min on "
@@ -76,7 +78,7 @@ def _card(name: str, result: dict[str, Any], command: str) -> str:
             if f"{measure}_accuracy" in last
         ),
         "",
-        "The weights are the averaged (EMA) ones of the step that did best on validation puzzles. "
+        f"The weights are {kind} of the step that did best on validation puzzles. "
         "It knows puzzles like those it was trained on: other sizes, clue counts or kinds of mazes "
         "need a model of their own.",
     ]

@@ -26,6 +26,7 @@ from trm.errors import InputError
 from trm.models import TinyRecursiveModel
 from trm.report.results import read_result
 from trm.tasks.base import Task
+from trm.training.checks import check_config
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables"
@@ -211,9 +212,11 @@ def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
 
     Raises:
         HydraException: an override that does not fit
+        InputError: a group that is no group any more
     """
     cfg = composed("train", overrides)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    check_config(config)
     return config
 
 

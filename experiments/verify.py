@@ -15,11 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from experiments.numbers import expected_band, value
 from experiments.table import compose, data_checksum, recipe_hash, recorded
+from trm.commands import MENDABLE
 from trm.errors import InputError, check_at_least
 from trm.report.results import read_result
 
@@ -32,11 +30,17 @@ def known_values(overrides: tuple[str, ...]) -> dict[int, float]:
     """
     config = compose(overrides)
     recipe, checksum = recipe_hash(config), data_checksum(config)
-    found = {
-        seed: 100 * value(result)
+    mine = {
+        seed: result
         for (recorded_recipe, seed), result in recorded().items()
         if recorded_recipe == recipe and result["manifest"]["sha256"] == checksum
     }
+    if any("pass_at" in result for result in mine.values()):
+        raise InputError(
+            f"{' '.join(overrides)} is known by its votes, which one training run does not tell; "
+            "use experiments.run with a new seed"
+        )
+    found = {seed: 100 * value(result) for seed, result in mine.items()}
     if len(found) < 2:
         raise InputError(
             f"{len(found)} results are known of {' '.join(overrides)}, and two or more are needed "
@@ -78,9 +82,11 @@ def main() -> int:
         said = ", ".join(f"{known[s]:.1f}" for s in sorted(known))
         print(f"known: {said} %; expected of seed {seed}: {low:.1f} to {high:.1f} %", flush=True)
         found = repeat(overrides, seed, options.threads)
-    except (InputError, HydraException, OmegaConfBaseException) as error:
+    except MENDABLE as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     within = low <= found <= high
     print(f"{found:.1f} %: {'as expected' if within else 'NOT as expected'}")
     return 0 if within else 1

@@ -82,9 +82,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     except Exception as error:
         if begun:
             raise
-        # Hydra trips in its own ways over a group that is set to null, to a number, to a list.
-        said = " ".join(str(error).split())
-        fail(f"no config can be composed of this ({said}); name an option as in --help")
+        fail(str(_not_composed(error)))
 
 
 def fail(message: str) -> NoReturn:
@@ -122,11 +120,27 @@ def is_first_process() -> bool:
 
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose a config: within a Hydra command with its search path, elsewhere from ours."""
-    if GlobalHydra.instance().is_initialized():
-        return hydra.compose(config_name, list(overrides))
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return hydra.compose(config_name, list(overrides))
+    """Compose a config: within a Hydra command with its search path, elsewhere from ours.
+
+    Raises:
+        HydraException: an override that does not fit
+        InputError: one that Hydra itself does not expect
+    """
+    try:
+        if GlobalHydra.instance().is_initialized():
+            return hydra.compose(config_name, list(overrides))
+        with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            return hydra.compose(config_name, list(overrides))
+    except MENDABLE:
+        raise
+    except Exception as error:
+        raise _not_composed(error) from None
+
+
+def _not_composed(error: Exception) -> InputError:
+    """Translate: Hydra trips over a group that is set to null, to a number, to a list."""
+    said = " ".join(str(error).split())
+    return InputError(f"no config can be composed of this ({said}); name an option as in --help")
 
 
 def load_data(config: dict[str, Any], task: Task) -> PuzzleData:

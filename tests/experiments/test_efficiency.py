@@ -18,6 +18,7 @@ MEASURED = {
     "latency_s": 0.01,
     "latency_p95_s": 0.02,
     "puzzles_per_s": 100.0,
+    "batch_size": 8,
     "device_s_per_puzzle": 3.6,
     "measured_j_per_puzzle": None,
     "watts": 10.0,
@@ -58,11 +59,11 @@ def test_a_network_is_measured_whatever_its_weights(monkeypatch):
 def test_the_rendered_table_is_what_the_results_give():
     files = efficiency_table.rendered(efficiency_table.rows())
     for ending, text in files.items():
-        path = RENDERED / f"efficiency.{ending}"
+        path = RENDERED / f"efficiency_cpu.{ending}"
         assert path.read_text(encoding="utf-8") == text, f"run make tables: {path} is old"
     for path in DOCUMENTS:
         document = path.read_text(encoding="utf-8")
-        assert filled(document, {"efficiency": files["md"]}) == document, "run make tables"
-    with Image.open(RENDERED / "efficiency.png") as picture:
+        assert filled(document, {"efficiency_cpu": files["md"]}) == document, "run make tables"
+    with Image.open(RENDERED / "efficiency_cpu.png") as picture:
         assert picture.text["Description"] == digest(files), "run make tables"
     assert len(SUBJECTS) == 11

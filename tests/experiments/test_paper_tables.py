@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from experiments import render
+from experiments.formats import tex
 from experiments.numbers import (
     expected_band,
     lines,
@@ -192,3 +193,9 @@ def test_results_of_different_data_do_not_share_a_row():
     found = {(cell.recipe, seed): result(seed, "ff00", data=str(seed)) for seed in (0, 1)}
     with pytest.raises(InputError, match="different data"):
         lines(table, found)
+
+
+def test_latex_escapes_what_it_would_take_for_something_else():
+    assert tex("$ 5_000 & 3 % ~ CO₂ {^\\}") == (
+        r"\$ 5\_000 \& 3 \% \textasciitilde{} CO$_2$ \{\textasciicircum{}\textbackslash{}\}"
+    )
