@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trm.commands import fail
 from trm.data.arc import ArcBuilder
 from trm.data.arc_augmentations import distinct_augmentations
 from trm.data.arc_files import read_subset
+from trm.errors import InputError
 from trm.tasks.arc import augmented, crop, to_canvas, undone
 
 SUBSETS = ("training", "evaluation", "training2", "evaluation2", "evaluation2-20250515", "concept")
@@ -29,7 +31,10 @@ def main() -> None:
     folder = parser.parse_args().folder
     for subset in SUBSETS:
         start, grids = time.perf_counter(), 0
-        tasks = read_subset(folder, subset)
+        try:
+            tasks = read_subset(folder, subset)
+        except InputError as error:
+            fail(str(error))
         for task in tasks.values():
             pairs = [*task.demonstrations, *zip(task.questions, task.solutions, strict=True)]
             turns, colours = distinct_augmentations(task, AUGMENTATIONS, seed=0)

@@ -6,6 +6,7 @@ The same training run, with one process of one thread, one of two threads, and t
 each, in turns; prints puzzles per second and their ratio to the first.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -32,18 +33,18 @@ WAYS = {
 }
 
 
-def puzzles_per_s(threads: int, arguments: tuple[str, ...]) -> float:
+def puzzles_per_s(threads: int, arguments: list[str]) -> float:
     """Train once and read the speed from the result."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
-        overrides = [*(sys.argv[1:] or DEFAULT), *SETTINGS, *arguments, f"run_dir={run}"]
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        subprocess.run(
+        overrides = [*arguments, f"run_dir={run}"]
+        ended = subprocess.run(
             [sys.executable, "-m", "trm.train", *overrides],
-            env=environment,
-            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
             stdout=subprocess.DEVNULL,
         )
+        if ended.returncode:  # it has said why
+            sys.exit(ended.returncode)
         result = json.loads((run / "result.json").read_text())
     trained: int = result["steps"] * result["config"]["train"]["batch_size"]
     return float(trained / result["training_wall_time_s"])
@@ -51,10 +52,14 @@ def puzzles_per_s(threads: int, arguments: tuple[str, ...]) -> float:
 
 def main() -> None:
     """Measure in turns and print."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.processes", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("overrides", nargs="*", default=DEFAULT, help="of trm.train")
+    given = parser.parse_args().overrides
     speeds: dict[str, list[float]] = {name: [] for name in WAYS}
     for _ in range(ROUNDS):
         for name, (threads, arguments) in WAYS.items():
-            speeds[name].append(puzzles_per_s(threads, arguments))
+            speeds[name].append(puzzles_per_s(threads, [*given, *SETTINGS, *arguments]))
     first = speeds[next(iter(WAYS))]
     for name, found in speeds.items():
         ratios = sorted(x / y for x, y in zip(found, first, strict=True))

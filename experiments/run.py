@@ -4,6 +4,8 @@
 ``processes=2`` trains two rows side by side, each with ``threads`` threads; ``dry=true`` prints the
 commands and trains nothing. What has a result is not trained again, and a run that was stopped goes
 on from its last checkpoint. Several runners may share a table: each run is trained by one of them.
+The paper's scale needs the paper's puzzles: ``data_path=FOLDER`` (with ``column=…``, where a table
+has several).
 On a cluster Hydra's launchers carry the rows, one job for each:
 
     python -m experiments.run -m table=1 scale=paper row=trm,hrm seed=0,1 hydra/launcher=joblib
@@ -12,6 +14,7 @@ On a cluster Hydra's launchers carry the rows, one job for each:
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ _TYPES = {
     "seed": int | None,
     "processes": int,
     "threads": int,
+    "data_path": str | None,
     "dry": bool,
     "results": str,
     "runs": str,
@@ -70,6 +74,17 @@ def jobs(cells: list[Cell], seeds: list[int], runs: Path) -> list[Job]:
     return list(found.values())
 
 
+def _lacks_data(cell: Cell) -> bool:
+    return bool(cell.config["data"].get("path", "") is None)
+
+
+def _with_data(cell: Cell, path: str | None) -> Cell:
+    """Say where the puzzles lie, if the recipe does not; it stays the same recipe."""
+    if path is None or not _lacks_data(cell):
+        return cell
+    return replace(cell, overrides=(*cell.overrides, f"data.path={path}"))
+
+
 def _names(value: Any) -> list[str] | None:
     if value is None:
         return None
@@ -90,6 +105,7 @@ def _main(cfg: DictConfig) -> None:
         for name in _names(settings["table"]) or []
         for cell in wanted(read_table(name, settings["scale"]), rows, columns)
     ]
+    cells = [_with_data(cell, settings["data_path"]) for cell in cells]
     work = jobs(cells, seeds, Path(settings["runs"]))
     if settings["dry"]:
         done = recorded(Path(settings["results"]))
@@ -98,6 +114,8 @@ def _main(cfg: DictConfig) -> None:
                 print(shlex.join(command))
         lacking = sum(job.key not in done for job in work)
         print(f"{len(work)} runs, {lacking} without a result", file=sys.stderr)
+        if any(_lacks_data(job.cell) for job in work):
+            print("they need their puzzles: data_path=FOLDER", file=sys.stderr)
         return
     runner = Runner(Path(settings["results"]), settings["processes"], settings["threads"])
     for number in (signal.SIGTERM, signal.SIGINT):

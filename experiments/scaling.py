@@ -13,8 +13,10 @@ from pathlib import Path
 
 import torch
 
+from trm.commands import fail
 from trm.data import Batch
 from trm.devices import pick_device
+from trm.errors import InputError
 from trm.inference.evaluation import answers
 from trm.models import TinyRecursiveModel
 from trm.models.layers import Mixing
@@ -85,7 +87,10 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="two points a curve")
     options = parser.parse_args()
-    device = pick_device(options.device)
+    try:
+        device = pick_device(options.device)
+    except InputError as error:
+        fail(str(error))
     torch.manual_seed(0)
     panels: dict[str, dict[str, Curve]] = {
         varied: {mixing: curve(mixing, varied, values, device) for mixing in MIXING}

@@ -150,6 +150,7 @@ def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config)
         ("train.warmup_steps=-3", "train.warmup_steps=-3 must be at least 0"),
         ("model.identifier_dim=-3", "model.identifier_dim=-3 must be at least 1"),
         ("train=null", "train=None must be of type dict"),
+        ("recursion.n=0", "model.n=0 never shows the puzzle"),
         ("train.gradient_clip=1 trainer.precision=16-mixed", "would clip gradients that"),
         ("trainer.precision=bf16-true", "too coarsely for the small steps of an average"),
     ],
@@ -258,6 +259,10 @@ def test_runs_can_be_compared(trained, tmp_path, capsys):
     for path in (tmp_path, tmp_path / "nothing.json"):
         assert compare([str(path)]) == 2
         assert capsys.readouterr().err.startswith("error: ")
+    assert compare([str(tmp_path), str(trained[0])]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.count("9,442") == 1
+    assert shown.err.startswith(f"left out {tmp_path}: ")
 
 
 @pytest.mark.parametrize("model", ["hrm", "direct"])
@@ -371,6 +376,11 @@ def test_the_result_is_kept_although_nobody_reads_what_is_printed(tiny_config, m
     with pytest.raises(BrokenPipeError):
         run_training(cfg)
     assert read_result(Path(cfg.run_dir))["test"][-1]["n"] == 8
+
+
+def test_the_folder_of_a_run_stands_for_its_best_checkpoint(trained):
+    best = load(trained[0] / "checkpoints" / "best.ckpt")
+    assert same(load(trained[0]).state_dict(), best.state_dict())
 
 
 def test_learning_rate_warms_up(tiny_config):

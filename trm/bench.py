@@ -24,6 +24,7 @@ from trm.commands import CONF, MENDABLE, composed, load_data, one_line, quiet_li
 from trm.data.stand_in import stand_in
 from trm.devices import pick_device
 from trm.errors import InputError
+from trm.files import check_writable
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.tasks.base import Task
 from trm.training.measuring import Measurement, Subject, measure
@@ -175,6 +176,8 @@ def _measured(options: argparse.Namespace) -> tuple[list[Measurement], list[str]
     """Measure what the command line names, and compare."""
     if min(options.rounds, options.seconds) <= 0 or (options.batch or 1) < 1:
         raise InputError("--rounds, --seconds and --batch must be positive")
+    if options.json is not None:
+        check_writable(options.json, "--json ")
     device = pick_device(options.device)
     names = [word for word in options.words if "=" not in word]
     overrides = [word for word in options.words if "=" in word]

@@ -42,19 +42,27 @@ def _cells(result: dict[str, Any]) -> list[str]:
             cells += ["not run", "", ""]
         return [*cells, str(result["steps"]), f"{result['training_wall_time_s'] / 60:.1f}"]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"a result is damaged: {type(error).__name__} at {error}") from None
+        raise InputError(f"no result of training ({type(error).__name__} at {error})") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; 2 if a result cannot be read."""
+    """Print the table of all that are results; 2 if none is."""
     parser = argparse.ArgumentParser(prog="python -m trm.compare", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders or result.json files")
     runs = parser.parse_args(arguments).runs
-    try:
-        table = comparison([read_result(path) for path in runs])
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    results, left_out = [], []
+    for path in runs:
+        try:
+            result = read_result(path)
+            _cells(result)
+            results.append(result)
+        except InputError as error:
+            left_out.append(f"{path}: {error}")
+    for said in left_out:
+        print(f"{'left out' if results else 'error:'} {said}", file=sys.stderr)
+    if not results:
         return 2
+    table = comparison(results)
     # A file or pipe has no width: one row stays one line.
     Console(width=None if sys.stdout.isatty() else _FILE_WIDTH).print(table)
     return 0

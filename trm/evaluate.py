@@ -1,6 +1,5 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
 from trm.devices import pick_device
 from trm.errors import InputError, check_at_least, check_choice
+from trm.files import check_writable
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.compute import Compute
 from trm.inference.record import record
@@ -141,9 +141,11 @@ def _evaluate(asked: _Asked) -> dict[str, Any]:
         found = record(
             opened.model, task, puzzles, compute, opened.trained, batch_size, device, on_batch
         )
+    several = compute.trajectories > 1
     title = (
         f"{task.name}: {len(puzzles)} {config['split']} puzzles, {asked.said}, "
         f"{found.wall_time_s:.0f} s on {device}"
+        + (f"; the best of {compute.trajectories} trajectories by {compute.select}" * several)
     )
     evaluation, passes = found.by_step(), opened.model.passes
     points = against_compute(found, passes)
@@ -207,9 +209,8 @@ def _check(config: dict[str, Any]) -> None:
         if config[name] is not None and config[name] < 1:
             raise InputError(f"{name}={config[name]} must be at least 1, or null for all")
     for name in ("output", "plot", "submission"):
-        path = config[name] and Path(config[name])
-        if path and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-            raise InputError(f"{name}={path} cannot be written; name a file in a folder of yours")
+        if config[name]:
+            check_writable(Path(config[name]), f"{name}=")
 
 
 def _data(config: dict[str, Any], trained_on: dict[str, Any], task: Task) -> PuzzleData:

@@ -18,6 +18,20 @@ def show_anything() -> None:
             stream.reconfigure(errors="replace")
 
 
+def check_writable(path: Path, named: str) -> None:
+    """Refuse, before any work, a file that could not be written in the end.
+
+    Args:
+        path: of the file
+        named: what stands before it on the command line, such as ``output=``
+
+    Raises:
+        InputError: it is a folder, or its folder is missing or closed
+    """
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{named}{path} cannot be written; name a file in a folder of yours")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file to write beside its place; once written, sync it and rename it into place.

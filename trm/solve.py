@@ -24,7 +24,7 @@ from trm.errors import InputError
 from trm.files import show_anything
 from trm.inference.compute import Compute
 from trm.inference.solver import Solution, Solver
-from trm.tasks.base import Task
+from trm.tasks.base import PAD, Task
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
@@ -35,7 +35,7 @@ _HELP = {
     "rollouts": "trajectories from different starts (1)",
     "views": "symmetric copies of each puzzle (1)",
     "start": "where further rollouts begin (random)",
-    "noise": "standard deviation of the noise of further rollouts (0)",
+    "noise": "standard deviation of the noise of rollouts beyond the first (0)",
     "select": "which trajectory answers (halting)",
     "stop": "what ends a puzzle (first_valid; first_halted for tasks without rules)",
     "sure": "halting probability above which the model counts as saying solved (0.5)",
@@ -168,7 +168,7 @@ def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None
         print(f"error: {solution.problem}", file=sys.stderr)
     else:
         pictures = [
-            Text(f"{title}\n", "bold").append_text(task.render(*map(task.encode, texts)))
+            Text(f"{title}\n", "bold").append_text(task.render(*(_tokens(task, t) for t in texts)))
             for title, texts in (
                 ("puzzle", [solution.puzzle]),
                 ("answer", [solution.puzzle, solution.answer]),
@@ -177,6 +177,11 @@ def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None
         console = Console()
         console.print(Columns(pictures, padding=(0, 4)))
         console.print(Text(_verdict(solution)))
+
+
+def _tokens(task: Task, text: str) -> np.ndarray:
+    """Encode what a model said, whose worse answers have symbols that no puzzle has."""
+    return np.array([task.symbols.get(symbol, PAD) for symbol in text], dtype=np.uint8)
 
 
 def _verdict(solution: Solution, with_time: bool = True) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from experiments import runner
+from experiments import run, runner
 from experiments.run import jobs, wanted
 from experiments.runner import Job, Runner
 from experiments.table import Cell, Column, Row, read_table, recorded
@@ -79,6 +79,15 @@ def test_one_recipe_is_one_job_whatever_asks_for_it(tmp_path):
     assert len(jobs(cells, [0, 1], tmp_path)) == 4
     with pytest.raises(InputError, match="row=trn is not in table 1; did you mean trm?"):
         wanted(read_table("1", "laptop"), ["trn"], None)
+
+
+def test_where_the_puzzles_lie_is_said_and_changes_no_recipe():
+    (cell,) = wanted(read_table("1", "paper"), ["trm"], None)
+    told = run._with_data(cell, "/data/sudoku")
+    assert "data.path=/data/sudoku" in told.command(0, Path("x"))
+    assert told.recipe == cell.recipe
+    (laptop,) = wanted(read_table("1", "laptop"), ["trm"], None)
+    assert run._with_data(laptop, "/data/sudoku") is laptop
 
 
 def test_a_run_that_another_process_trains_is_waited_for(tmp_path, monkeypatch):

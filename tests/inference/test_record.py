@@ -144,6 +144,8 @@ def test_a_surer_model_is_believed_later(recorded):
         ({"rollouts": 0}, "rollouts=0 must be at least 1"),
         ({"max_steps": -1}, "max_steps=-1 must be at least 1"),
         ({"noise": -0.1}, "noise=-0.1 must be 0 or a positive number"),
+        ({"noise": 0.1}, "noise=0.1 is for rollouts beyond the first"),
+        ({"views": 10**8}, "views=100000000 must lie between 1 and"),
         ({"sure": 1.0}, "sure=1.0 must lie between 0 and 1"),
         ({"select": "best"}, "select=best must be one of halting, residual"),
         ({"stop": "soon"}, "stop=soon must be one of all, first_halted, first_valid"),

@@ -168,6 +168,15 @@ def test_exit_status_and_words(folder, tmp_path, capsys):
         solve.main([folder])
 
 
+def test_an_answer_with_symbols_that_no_puzzle_has_is_shown(tmp_path, capsys):
+    model = tiny_model()
+    with torch.no_grad():
+        model.answer_head.weight.zero_()  # all tokens are equal, and PAD is the first
+    trm.save(model, tmp_path / "weak", Sudoku(2, 2))
+    assert solve.main([str(tmp_path / "weak"), PUZZLE]) == 1
+    assert "not solved" in capsys.readouterr().out
+
+
 def test_a_name_that_is_no_model_is_answered_with_those_there_are(capsys):
     assert solve.main(["sudoku-99x99", SOLVED]) == 2
     assert "come with trm: maze-10x10, sudoku-4x4, sudoku-6x6" in capsys.readouterr().err

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from trm.commands import MENDABLE, composed, load_data, one_line
 from trm.data.puzzles import PuzzleData, Puzzles
 from trm.devices import pick_device
 from trm.errors import InputError
+from trm.files import check_writable
 from trm.report.results import birth_certificate, write_json
 from trm.tasks import Arc
 from trm.tasks.base import Task
@@ -100,9 +100,8 @@ def _check(options: argparse.Namespace) -> None:
             raise InputError(f"--{name} {getattr(options, name)} must be at least {bound}")
     if not options.timeout > 0:
         raise InputError(f"--timeout {options.timeout} must be more than 0 seconds")
-    path = options.output
-    if path and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-        raise InputError(f"--output {path} cannot be written; name a file in a folder of yours")
+    if options.output:
+        check_writable(options.output, "--output ")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -155,10 +155,16 @@ def read(path: str | Path) -> Checkpoint:
     Raises:
         InputError: no such file, a truncated file, or no checkpoint of this library
     """
-    path = Path(path).expanduser()
+    path = best_of(Path(path).expanduser())
     contents = read_torch(path)
     check_format(contents, path)
     return Checkpoint(path, contents)
+
+
+def best_of(path: Path) -> Path:
+    """Return the best checkpoint of a run whose folder is given; other paths as they are."""
+    best = path / "checkpoints" / "best.ckpt"
+    return best if best.is_file() else path
 
 
 def read_torch(path: Path) -> Any:

@@ -73,8 +73,8 @@ def load(
     published file does not say is assumed as in the released configurations, with a warning.
 
     Args:
-        path: a file, a folder with ``model.safetensors``, or the name of a model that comes with
-            this package, such as ``sudoku-6x6``
+        path: a file, a folder with ``model.safetensors``, the folder of a run (its best checkpoint
+            is taken), or the name of a model that comes with this package, such as ``sudoku-6x6``
         task: gives ``seq_len`` to a published file
         heads: of a published file, as the next five; what is given is not assumed
         n: latent recursions
@@ -145,7 +145,7 @@ def shipped() -> list[str]:
 
 def _found(path: str | Path) -> Path:
     """Return where a model lies; a name that is no file may be one of ``shipped``."""
-    given = Path(path).expanduser()
+    given = native.best_of(Path(path).expanduser())
     if os.path.exists(given) or len(given.parts) != 1 or given.suffix:
         return given
     if given.name not in shipped():

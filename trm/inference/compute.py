@@ -71,6 +71,10 @@ class Compute:
             raise InputError(f"sure={self.sure} must lie between 0 and 1")
         if not 0 <= self.noise < float("inf"):
             raise InputError(f"noise={self.noise} must be 0 or a positive number")
+        if self.noise and self.rollouts == 1:
+            raise InputError(
+                f"noise={self.noise} is for rollouts beyond the first; give rollouts=2 or more"
+            )
         if self.rollouts > 1 and self.start == "fixed" and not self.noise:
             raise InputError(
                 f"rollouts={self.rollouts} with start=fixed and noise=0 would all be equal; choose "

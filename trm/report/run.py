@@ -29,9 +29,13 @@ def heading(
         f"data     {manifest['source']}",
         f"         {counts} puzzles from {classes} symmetry classes, {shared} shared by splits",
         f"model    {model}, {parameters:,} parameters",
-        f"device   {device}, {torch.get_num_threads()} threads{together}",
+        f"device   {device}, {_many(torch.get_num_threads(), 'thread')}{together}",
         f"folder   {folder}",
     ]
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def title(result: dict[str, Any], puzzles: int) -> str:
@@ -56,7 +60,7 @@ def saving(result: dict[str, Any]) -> str:
     spent = result["saving"]
     share = spent["wall_time_s"] / max(result["training_wall_time_s"], 1e-9)
     said = (
-        f"{spent['saves']} checkpoints of {spent['size_bytes'] / 1e6:.1f} MB in "
+        f"{_many(spent['saves'], 'checkpoint')} of {spent['size_bytes'] / 1e6:.1f} MB in "
         f"{spent['wall_time_s']:.1f} s, {100 * share:.1f} % of training"
     )
     dear = share > _DEAR_SAVING and not spent["light"]

@@ -34,6 +34,8 @@ def check_config(config: dict[str, Any]) -> None:
     steps = {"max_steps": int, "val_check_interval": int}
     check_types(config["trainer"], steps, "trainer.")
     check_at_least(1, "trainer.", **{name: config["trainer"][name] for name in steps})
+    if config["model"].get("n") == 0:
+        raise InputError("model.n=0 never shows the puzzle to the network; take n=1 or more")
     clip, precision = config["train"]["gradient_clip"], str(config["trainer"]["precision"])
     if clip is not None and precision.startswith("16"):
         raise InputError(

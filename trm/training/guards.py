@@ -29,8 +29,9 @@ def diverged(what: str, step: int, lr: float) -> DivergenceError:
         lr: learning rate then
     """
     return DivergenceError(
-        f"{what} not finite at step {step} (learning rate {lr:.3g}); continue with a lower "
-        f"optimizer.lr, a longer train.warmup_steps, or train.gradient_clip=1"
+        f"{what} not finite at step {step} (learning rate {lr:.3g}); start anew, from a good "
+        f"checkpoint with init_from=... if you like, with a lower optimizer.lr, a longer "
+        f"train.warmup_steps, or train.gradient_clip=1"
     )
 
 
