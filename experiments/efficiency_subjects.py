@@ -193,7 +193,7 @@ def _language_model(settings: dict[str, int], device: torch.device) -> dict[str,
     try:
         transformers: Any = import_module("transformers")
     except ImportError:
-        raise InputError("language models need the extra: pip install 'trm[llm]'") from None
+        raise InputError("language models need the extra: pip install '.[llm]'") from None
     config = transformers.GraniteMoeConfig(**settings, tie_word_embeddings=True)
     torch.manual_seed(0)
     model = transformers.GraniteMoeForCausalLM(config).to(device).eval()

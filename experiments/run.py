@@ -1,6 +1,7 @@
 """Train what a table still lacks: ``python -m experiments.run table=1 scale=laptop seeds=3``.
 
-``table`` is 1 to 5, or a list as [1,2]; ``row`` and ``column`` pick some of it by name;
+``table`` is 1 to 5, or a list as [1,2]; ``row`` and ``column`` pick some of it by name, a column as
+``column=sudoku_6x6``;
 ``processes=2`` trains two rows side by side, each with ``threads`` threads; ``dry=true`` prints the
 commands and trains nothing. What has a result is not trained again, and a run that was stopped goes
 on from its last checkpoint. Several runners may share a table: each run is trained by one of them.
@@ -11,6 +12,7 @@ On a cluster Hydra's launchers carry the rows, one job for each:
     python -m experiments.run -m table=1 scale=paper row=trm,hrm seed=0,1 hydra/launcher=joblib
 """
 
+import re
 import shlex
 import signal
 import sys
@@ -49,7 +51,7 @@ def wanted(table: Table, rows: list[str] | None, columns: list[str] | None) -> l
     """
     for kind, names, known in (
         ("row", rows, [row.name for row in table.rows if not row.quoted]),
-        ("column", columns, [column.name for column in table.columns]),
+        ("column", columns, [_plain(column.name) for column in table.columns]),
     ):
         for name in names or ():
             if name not in known:
@@ -60,8 +62,13 @@ def wanted(table: Table, rows: list[str] | None, columns: list[str] | None) -> l
         cell
         for cell in table.cells()
         if (rows is None or cell.row.name in rows)
-        and (columns is None or cell.column.name in columns)
+        and (columns is None or _plain(cell.column.name) in columns)
     ]
+
+
+def _plain(name: str) -> str:
+    """Write a heading as a command line can take it: ``Sudoku 6×6`` is ``sudoku_6x6``."""
+    return "_".join(re.findall(r"[\w-]+", name.lower().replace("×", "x")))
 
 
 def jobs(cells: list[Cell], seeds: list[int], runs: Path) -> list[Job]:

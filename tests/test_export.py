@@ -235,7 +235,7 @@ def test_a_missing_extra_is_one_line(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(formats.importlib, "import_module", found)
     said = refused(tmp_path, capsys, "sudoku-4x4", "--format", "onnx")
-    assert "needs the extra: pip install 'trm[export]'" in said
+    assert "needs the extra: pip install '.[export]'" in said
 
 
 def test_other_mistakes_are_one_line(tmp_path, capsys):

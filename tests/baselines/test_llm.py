@@ -304,7 +304,7 @@ def test_a_missing_extra_is_named(library, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, library, None)
     url = ["--base-url", NOBODY] if library == "openai" else []
     assert llm.main([*SMALL, "--model", "m", *url]) == 2
-    assert "needs the extra: pip install trm[llm]" in capsys.readouterr().err
+    assert "needs the extra: pip install '.[llm]'" in capsys.readouterr().err
 
 
 def test_a_store_is_scored_again_where_neither_library_is_installed(tmp_path, monkeypatch, capsys):

@@ -77,6 +77,10 @@ def test_one_recipe_is_one_job_whatever_asks_for_it(tmp_path):
     cells = wanted(read_table("1", "laptop"), ["trm", "hrm"], None)
     cells += wanted(read_table("2", "laptop"), ["trm"], None)
     assert len(jobs(cells, [0, 1], tmp_path)) == 4
+    mazes = wanted(read_table("4", "laptop"), ["trm_mlp"], ["maze_10x10"])
+    assert [cell.column.name for cell in mazes] == ["Maze 10×10"]
+    with pytest.raises(InputError, match="column=maze_10x1 is not in table 4; did you mean maze_"):
+        wanted(read_table("4", "laptop"), None, ["maze_10x1"])
     with pytest.raises(InputError, match="row=trn is not in table 1; did you mean trm?"):
         wanted(read_table("1", "laptop"), ["trn"], None)
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from trm.baselines.prompts import Message
 from trm.errors import InputError
 
-EXTRA = "needs the extra: pip install trm[llm]"
+EXTRA = "needs the extra: pip install '.[llm]'"
 
 
 @dataclass(frozen=True)

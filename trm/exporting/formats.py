@@ -35,7 +35,7 @@ def needed(module: str) -> Any:
             return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"this format needs the extra: pip install 'trm[export]' ({error})"
+            f"this format needs the extra: pip install '.[export]' ({error})"
         ) from None
 
 

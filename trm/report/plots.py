@@ -114,9 +114,14 @@ def dots(
     """
     style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
     most = max(map(len, panels.values()))
-    figure = Figure(figsize=(6.4 * len(panels), 1.6 + 0.42 * most), layout="constrained")
-    axes_row = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, rows) in zip(axes_row, panels.items(), strict=True):
+    across = min(len(panels), 2)
+    down = -(-len(panels) // across)
+    size = 6.4 * across, 0.6 + down * (1.0 + 0.42 * most)
+    figure = Figure(figsize=size, layout="constrained")
+    places = list(figure.subplots(down, across, squeeze=False).flat)
+    for spare in places[len(panels) :]:
+        spare.set_axis_off()
+    for axes, (name, rows) in zip(places, panels.items(), strict=False):
         for place, (_, claimed, runs) in enumerate(rows):
             if claimed is not None:
                 axes.plot(claimed, place, "D", color=_COLOURS[1], fillstyle="none", markersize=7)
@@ -129,14 +134,17 @@ def dots(
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), title=name, xlabel=xlabel)
         axes.grid(axis="x", alpha=0.3)
-    ours = axes_row[0].errorbar([], [], xerr=[], fmt="o", **style)
-    (theirs,) = axes_row[0].plot([], [], "D", color=_COLOURS[1], fillstyle="none")
-    labels = (
-        "ours: each seed with its 95 % interval, bar: mean",
-        "the paper's, on its own benchmark",
-    )
+    ours = places[0].errorbar([], [], xerr=[], fmt="o", **style)
+    legend = {"ours: each seed with its 95 % interval, bar: mean": ours}
+    if any(row.claimed is not None for rows in panels.values() for row in rows):
+        (theirs,) = places[0].plot([], [], "D", color=_COLOURS[1], fillstyle="none")
+        legend["the paper's, on its own benchmark"] = theirs
     figure.legend(
-        [ours, theirs], labels, loc="outside lower center", ncols=len(panels), frameon=False
+        list(legend.values()),
+        list(legend),
+        loc="outside lower center",
+        ncols=across,
+        frameon=False,
     )
     figure.suptitle(title)
     _write(figure, path, says)
