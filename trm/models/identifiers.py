@@ -1,12 +1,19 @@
 """The table of puzzle identifiers: one learned row per (augmented) task."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from trm import processes
+
+
+def _unrounded(device: str) -> AbstractContextManager[Any]:
+    """Turn autocast off, where a kind of device has it."""
+    has_it = torch.amp.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if has_it else nullcontext()
 
 
 class IdentifierTable:
@@ -62,7 +69,7 @@ class IdentifierTable:
         self.forget()
         # Repeated identifiers all get the same sum and write the same row: unlike unique(), this
         # has a static shape and need not wait for the device.
-        with torch.autocast(grads.device.type, enabled=False):  # signs must not be of rounded sums
+        with _unrounded(grads.device.type):  # or signs would be of sums in bfloat16
             summed = (ids[:, None] == ids).to(grads.dtype) @ grads
         decayed = self.weights[ids] * (1 - lr * weight_decay)
         self.weights[ids] = decayed - lr * summed.sign()
