@@ -31,6 +31,9 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
     target = locate(str(arguments.pop("_target_", None)), group)
     if not (inspect.isclass(target) and issubclass(target, kind)):
         raise InputError(f"{group}._target_={config['_target_']} is no {kind.__name__}")
+    if inspect.isabstract(target):
+        lacking = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
+        raise InputError(f"{group}._target_={config['_target_']} lacks {lacking}; define it")
     check_arguments(target, arguments, group)
     return target(**arguments, **given)
 
