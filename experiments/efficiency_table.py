@@ -16,7 +16,6 @@ from trm.report.tables import wilson
 
 CO2_G_PER_KWH = 473.0  # the world's electricity in 2024 (Ember, Global Electricity Review 2025)
 USD_PER_KWH = 0.25  # of electricity; what a household in Europe or California pays, roughly
-_J_PER_KWH = 3.6e6
 _HEADINGS = (
     *("", "parameters", "active", "file, MB", "memory, MB", "GFLOP a puzzle"),
     *("ms for one (p95)", "batch", "puzzles/s", "Wh measured", "Wh estimated", "g CO₂", "$"),

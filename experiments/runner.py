@@ -245,11 +245,11 @@ class Runner:
             )
         place = self.results / file_name(result)
         with FileLock(self.results / LOCK):  # other runners keep theirs
+            write_json(place, result)
             for path in self.results.glob(f"{result['task']}_*.json"):
                 other = read_result(path)
                 if path != place and (recipe_hash(other["config"]), other["seed"]) == job.key:
                     path.unlink()
-            write_json(place, result)
         self._seconds.setdefault(job.cell.recipe, []).append(result["training_wall_time_s"])
         return f"{100 * value(result):.1f} % in {result['training_wall_time_s'] / 60:.1f} min"
 

@@ -216,7 +216,8 @@ class Solver:
 
     def _tokens(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
         """Check the tokens of a puzzle that is no text; return (cells,) uint8."""
-        task, grid = self.task, np.asarray(puzzle)
+        task = self.task
+        grid = np.asarray(puzzle.cpu() if isinstance(puzzle, torch.Tensor) else puzzle)
         if not np.issubdtype(grid.dtype, np.integer) or grid.size != task.cells:
             raise InputError(
                 f"a puzzle has shape {grid.shape} of {grid.dtype}; {task.name} takes text, or "
