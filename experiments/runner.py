@@ -216,10 +216,9 @@ class Runner:
             if code is None or (code == 0 and one.next()):
                 continue
             self._running.remove(one)
-            said = one.last_words()
             if code == 0:
                 self._finish(one.job, shown)
-            elif one.job.busy or _IN_USE in said:
+            elif one.job.busy or _IN_USE in (said := one.last_words()):
                 waiting.append(one.job)
             else:
                 self._failed[one.job.said] = said
