@@ -17,7 +17,7 @@ from trm.build import build
 from trm.checkpoints.native import build_model, empty_model
 from trm.checkpoints.opening import open_model
 from trm.commands import load_data
-from trm.devices import peak_memory, start_peak_memory, synchronize
+from trm.devices import autocast, peak_memory, start_peak_memory, synchronize
 from trm.energy import Meter, declared_watts
 from trm.errors import InputError
 from trm.inference.solver import Solver
@@ -130,8 +130,9 @@ def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
 
         @torch.inference_mode()
         def once() -> None:
-            for _ in trajectory(model, tokens, tokens[:, 0], steps):
-                pass
+            with autocast(device, "auto"):
+                for _ in trajectory(model, tokens, tokens[:, 0], steps):
+                    pass
 
         return once
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from trm.build import build
 from trm.commands import CONF, MENDABLE, composed, load_data, one_line, quiet_lightning
 from trm.data.stand_in import stand_in
-from trm.devices import pick_device
+from trm.devices import keep_freed_memory, pick_device
 from trm.errors import InputError
 from trm.files import check_writable
 from trm.report.results import FORMAT, birth_certificate, write_json
@@ -136,6 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     options = parser.parse_args(arguments)
     quiet_lightning(None)
+    keep_freed_memory()
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
     try:
         with _no_advice():

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trm.build import check_arguments, locate, nearest
 from trm.data.puzzles import PuzzleData
+from trm.devices import keep_freed_memory
 from trm.errors import InputError, Stopped
 from trm.files import show_anything
 from trm.tasks.base import Task
@@ -66,6 +67,7 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
                 sys.modules["wandb"].finish()
 
     show_anything()
+    keep_freed_memory()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("trm").setLevel(logging.INFO)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too

@@ -1,13 +1,22 @@
-"""Which device to use, and how much memory was in use there."""
+"""Which device to use and in which precision, and how much memory was in use there."""
 
 import contextlib
+import ctypes
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from trm.errors import InputError
+
+Precision = Literal["auto", "bf16-mixed", "32-true"]  # in Lightning's words
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_KEPT_BYTES = 2**30
 
 
 def pick_device(name: str) -> torch.device:
@@ -25,6 +34,58 @@ def pick_device(name: str) -> torch.device:
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"device={name} cannot be used ({said}); device=cpu always can") from None
     return torch.device(name)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for products of bfloat16 matrices.
+
+    With them such products are several times faster than float32's: GPUs since Ampere, CPUs with
+    AVX512-BF16 or AMX (4 to 6 times there). Without, they are emulated, and slower than float32's
+    (6 to 70 times on a CPU).
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Resolve ``auto`` to what a device is fast at: bfloat16 autocast or float32."""
+    if name != "auto":
+        return name
+    return "bf16-mixed" if multiplies_bfloat16(device) else "32-true"
+
+
+def why_precision(device: torch.device) -> str:
+    """Say what ``auto`` went by."""
+    return f"{'with' if multiplies_bfloat16(device) else 'without'} native bfloat16 products"
+
+
+def autocast(device: torch.device | str, precision: str) -> AbstractContextManager[object]:
+    """Return a context in which a model runs in a precision, ``auto`` or one of Lightning's.
+
+    Weights and state stay as wide as they are; of a mixed precision only the products are narrow.
+    """
+    device = torch.device(device)
+    dtype = _AUTOCAST.get(pick_precision(precision, device))
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep what it frees, up to a gigabyte, and say whether that could be asked.
+
+    glibc gives large blocks back to the kernel, which fills them with zeros at the next step: a
+    pass over the same puzzles then takes up to twice as long, by chance. Other systems, and other
+    C libraries, are left as they are.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl
+        return False
+    asked = [mallopt(what, _KEPT_BYTES) for what in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)]
+    return all(asked)
 
 
 def synchronize(device: torch.device) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,7 +16,7 @@ from trm.build import check_arguments, check_types
 from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.commands import load_data, run_command
 from trm.data.puzzles import PuzzleData
-from trm.devices import pick_device
+from trm.devices import Precision, pick_device, pick_precision
 from trm.errors import InputError, check_at_least, check_choice
 from trm.files import check_writable
 from trm.inference.arc_voting import score, submission, vote
@@ -33,7 +33,7 @@ from trm.training.checks import check_identifiers
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("checkpoint", "output", "plot", "submission"), str | None),
     **dict.fromkeys(("limit", "votes"), int | None),
-    **dict.fromkeys(("split", "device"), str),
+    **dict.fromkeys(("split", "device", "precision"), str),
     "batch_size": int,
     **dict.fromkeys(("data", "compute"), dict),
 }
@@ -61,6 +61,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     task, model = opened.task, opened.model
     compute = compute.settled(task, model, opened.trained.N_sup)
     device = pick_device(config["device"])
+    config["precision"] = pick_precision(config["precision"], device)
     data = _data(config, opened.config["data"], task)
     _check_identifiers(opened, config["checkpoint"], data)
     asked = _Asked(config, task, opened, data, compute, device)
@@ -82,6 +83,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "compute": asdict(compute),
         "seed": opened.config.get("seed"),
         "device": str(device),
+        "precision": config["precision"],
         "wall_time_s": round(time.perf_counter() - start, 3),
         **measured,
         "trained_with": opened.config,
@@ -139,7 +141,15 @@ def _evaluate(asked: _Asked) -> dict[str, Any]:
     batch_size = config["batch_size"]
     with _progress(len(puzzles)) as on_batch:
         found = record(
-            opened.model, task, puzzles, compute, opened.trained, batch_size, device, on_batch
+            opened.model,
+            task,
+            puzzles,
+            compute,
+            opened.trained,
+            batch_size,
+            device,
+            on_batch,
+            config["precision"],
         )
     several = compute.trajectories > 1
     title = (
@@ -174,8 +184,15 @@ def _vote(asked: _Asked) -> dict[str, Any]:
     assert steps is not None, "settled"
     votes = asked.data.votes.narrowed(config["limit"], config["votes"])
     with _progress(len(votes.puzzles)) as on_batch:
-        batch_size, device = config["batch_size"], asked.device
-        ballot = vote(asked.opened.model, votes, steps, batch_size, device, on_batch)
+        ballot = vote(
+            asked.opened.model,
+            votes,
+            steps,
+            config["batch_size"],
+            asked.device,
+            on_batch,
+            config["precision"],
+        )
     solved = {name: both for name, both in votes.questions.items() if both[1]}
     title = f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {asked.said}"
     measured: dict[str, Any] = {"votes": len(votes.puzzles), "tasks": len(votes.questions)}
@@ -205,6 +222,7 @@ def _check(config: dict[str, Any]) -> None:
             "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
         )
     check_at_least(1, batch_size=config["batch_size"])
+    check_choice(get_args(Precision), precision=config["precision"])
     for name in ("limit", "votes"):
         if config[name] is not None and config[name] < 1:
             raise InputError(f"{name}={config[name]} must be at least 1, or null for all")

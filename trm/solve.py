@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trm.checkpoints.opening import shipped
-from trm.devices import pick_device
+from trm.devices import Precision, keep_freed_memory, pick_device
 from trm.errors import InputError
 from trm.files import show_anything
 from trm.inference.compute import Compute
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)  # flags may stand before the puzzle
     if (options.file is None) == (not options.puzzle):
         parser.error("give a puzzle, or - to read a pipe, or --file FILE")
+    keep_freed_memory()
     try:
         return _run(options)
     except InputError as error:
@@ -80,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--picture", type=Path, help="a .png or .gif of how one puzzle is solved")
     parser.add_argument("--id", type=int, default=0, help="puzzle identifier, for ARC (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    parser.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="auto",
+        help="bfloat16 products, or none; auto: what the device is fast at (auto)",
+    )
     parser.add_argument("--batch-size", type=int, default=256, help="trajectories at once (256)")
     hints = get_type_hints(Compute)
     compute = parser.add_argument_group("test-time compute")
@@ -96,7 +103,11 @@ def _run(options: argparse.Namespace) -> int:
     changes = {name: value for name, value in given.items() if value is not None}
     device = pick_device(options.device)
     solver = Solver.load(
-        options.checkpoint, batch_size=options.batch_size, device=device, **changes
+        options.checkpoint,
+        batch_size=options.batch_size,
+        device=device,
+        precision=options.precision,
+        **changes,
     )
     if options.picture is not None:
         _draw(solver, options)
@@ -213,7 +224,7 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
     x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))
-    seen = thoughts(solver.model, puzzle, steps, solver.trained, identifiers)
+    seen = thoughts(solver.model, puzzle, steps, solver.trained, identifiers, solver.precision)
     valid = task.is_valid(puzzle.long().expand(steps, -1), seen.answers[:, 0].long())
     solved = task.has_rules and bool(valid.any())
     last = int(valid.int().argmax()) if solved else steps - 1

@@ -26,6 +26,7 @@ from trm.commands import (
 )
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
+from trm.devices import why_precision
 from trm.energy import Meter, declared_watts, footprint
 from trm.errors import InputError
 from trm.inference.evaluation import evaluate
@@ -95,7 +96,7 @@ def run_training(cfg: DictConfig, overrides: Sequence[str] = ()) -> dict[str, An
     files = _checkpoint_callbacks(config, folder, resumed)
     trainer = _trainer(cfg, config, folder, [card, *files])
     if trainer.is_global_zero:
-        _print_heading(module, data, trainer, folder, resumed)
+        _print_heading(config, module, data, trainer, folder, resumed)
     keeps = not config["trainer"]["fast_dev_run"]
     with kept_folder(folder, begun=lambda: keeps and (card.begun or trainer.global_step > 0)):
         _fit(trainer, module, datamodule, resumed, files)
@@ -247,7 +248,15 @@ def _test_and_report(
         console.print("the test puzzles have no solutions to compare with")
     elif len(puzzles):
         batch_size, device = config["train"]["eval_batch_size"], result["device"]
-        evaluation = evaluate(module.model, task, puzzles, result["N_sup"], batch_size, device)
+        evaluation = evaluate(
+            module.model,
+            task,
+            puzzles,
+            result["N_sup"],
+            batch_size,
+            device,
+            precision=result["precision"],
+        )
         result["test"] = accuracies(evaluation)
         result["test_solved"] = bits(evaluation.solved)
         result["test_wall_time_s"] = round(evaluation.wall_time_s, 3)
@@ -268,13 +277,16 @@ def _test_and_report(
 
 
 def _print_heading(
+    config: dict[str, Any],
     module: DeepSupervision,
     data: PuzzleData,
     trainer: Trainer,
     folder: Path,
     resumed: native.Checkpoint | None,
 ) -> None:
-    device = f"{trainer.strategy.root_device}, {trainer.precision}"
+    on = trainer.strategy.root_device
+    why = f" ({why_precision(on)})" if config["trainer"]["precision"] == "auto" else ""
+    device = f"{on}, {trainer.precision}{why}"
     model = type(module.model).__name__, module.model.size
     lines = run.heading(data.manifest, *model, device, trainer.world_size, str(folder))
     if resumed is not None:

@@ -9,6 +9,7 @@ import torch
 
 from trm.data.arc_tables import ArcVotes
 from trm.data.sampler import Batch
+from trm.devices import autocast
 from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.arc import crop, parsed_name, undone
 
@@ -81,6 +82,7 @@ def vote(
     batch_size: int,
     device: torch.device | str,
     on_batch: Callable[[int], None] = lambda done: None,
+    precision: str = "auto",
 ) -> Ballot:
     """Let a model answer every test input under every augmentation.
 
@@ -91,13 +93,15 @@ def vote(
         batch_size: of them at once
         device: where to run
         on_batch: told how many are done
+        precision: see ``trm.devices.autocast``
     """
     model = model.to(device).eval()
     ballot = Ballot(asked.names)
     for first in range(0, len(asked.puzzles), batch_size):
         batch = Batch.of(asked.puzzles[first : first + batch_size], device)
-        for step in trajectory(model, batch.x_input, batch.puzzle_id, steps):
-            last = step
+        with autocast(device, precision):
+            for step in trajectory(model, batch.x_input, batch.puzzle_id, steps):
+                last = step
         ballot.add(
             batch.x_input.to(torch.uint8).cpu().numpy(),
             last.y_hat.argmax(-1).to(torch.uint8).cpu().numpy(),

@@ -10,6 +10,7 @@ from torch import Tensor
 from trm import processes
 from trm.data.puzzles import Puzzles
 from trm.data.sampler import Batch
+from trm.devices import autocast
 from trm.errors import check_at_least
 from trm.models.recursion import RecursiveModel, trajectory
 from trm.tasks.base import PAD, Task
@@ -78,6 +79,7 @@ def evaluate(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] = lambda done: None,
+    precision: str = "auto",
 ) -> Evaluation:
     """Evaluate a model after every supervision step, as the papers do.
 
@@ -94,6 +96,7 @@ def evaluate(
         batch_size: puzzles at once
         device: where to run
         on_batch: told how many puzzles are done
+        precision: see ``trm.devices.autocast``
 
     Raises:
         InputError: ``steps`` or ``batch_size`` below 1
@@ -109,7 +112,8 @@ def evaluate(
     for first in range(0, len(mine), batch_size):
         here = slice(first, first + batch_size)
         batch = Batch.of(mine[here], device)
-        y = answers(model, batch, steps)
+        with autocast(device, precision):
+            y = answers(model, batch, steps)
         first_answers = first_answers if first else y.cpu()
         counts.append(count_right(task, batch, y))
         mine_solved[here] = task.is_solution(batch.x_input, y[-1].long(), batch.y_true).float()

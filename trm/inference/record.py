@@ -125,6 +125,7 @@ def record(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] = lambda done: None,
+    precision: str = "auto",
 ) -> Record:
     """Evaluate a model on puzzles with any amount of compute, and keep what each step gave.
 
@@ -139,6 +140,7 @@ def record(
         batch_size: trajectories at once
         device: where to run
         on_batch: told how many puzzles are done
+        precision: see ``trm.devices.autocast``
 
     Raises:
         InputError: ``batch_size`` below 1, or a choice that the task does not allow
@@ -153,7 +155,8 @@ def record(
     shape = compute.max_steps, len(puzzles), compute.trajectories
     table = _Table(task, rows, shape, batch_size)
     done = 0
-    for seen in think(model, task, x_input, puzzle_id, compute, trained, batch_size):
+    asked = model, task, x_input, puzzle_id, compute, trained, batch_size, precision
+    for seen in think(*asked):
         table.add(seen)
         done += int(seen.ended.sum())
         on_batch(done)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trm import counter_rng
+from trm.devices import autocast
 from trm.inference.compute import (
     Compute,
     Signs,
@@ -88,6 +89,7 @@ def think(
     compute: Compute,
     trained: Trained,
     batch_size: int = 256,
+    precision: str = "auto",
 ) -> Iterator[Seen]:
     """Let a model think about puzzles and yield what each supervision step gave.
 
@@ -102,12 +104,13 @@ def think(
         compute: how much to think
         trained: how the model was trained
         batch_size: trajectories at once; a puzzle's own are never torn apart
+        precision: see ``trm.devices.autocast``
 
     Raises:
         InputError: more views than the task has, or a choice by validity where there are no rules
     """
     compute = compute.settled(task, model, trained.N_sup)
-    runner = _Runner(model, task, x_input, puzzle_id, compute, trained)
+    runner = _Runner(model, task, x_input, puzzle_id, compute, trained, precision)
     room = max(1, batch_size // compute.trajectories)
     waiting, puzzles = min(room, len(x_input)), len(x_input)
     batch = runner.admitted(0, waiting)
@@ -132,8 +135,10 @@ class _Runner:
         puzzle_id: Tensor,
         compute: Compute,
         trained: Trained,
+        precision: str,
     ) -> None:
         self.model, self.task, self.compute, self.trained = model, task, compute, trained
+        self.precision = precision
         self.x_input, self.puzzle_id = x_input, puzzle_id
         self.loss = answer_loss(trained.loss)
         self.device = next(model.parameters()).device
@@ -165,7 +170,8 @@ class _Runner:
         if compute.noise:
             rollout, step = self.rollout.repeat(len(batch)), batch.step.repeat_interleave(shape[1])
             state = with_noise(state, compute, rollout, step)
-        out = self.model(batch.x_input, batch.puzzle_id, state)
+        with autocast(self.device, self.precision):
+            out = self.model(batch.x_input, batch.puzzle_id, state)
         turned = out.y_hat.argmax(-1)
         y = _turned(self.back, turned)
         valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)

@@ -4,15 +4,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
 from trm.build import check_arguments
 from trm.checkpoints.opening import open_model
-from trm.devices import pick_device
-from trm.errors import InputError, check_at_least
+from trm.devices import Precision, pick_device, pick_precision
+from trm.errors import InputError, check_at_least, check_choice
 from trm.inference.compute import Compute
 from trm.inference.rollouts import Seen, think
 from trm.models.recursion import RecursiveModel, Trained
@@ -91,6 +91,8 @@ class Solver:
         trained: how the model was trained; ``Solver.load`` reads it from the file
         batch_size: trajectories at once
         device: where to run; None for where the model is
+        precision: ``bf16-mixed`` for bfloat16 products, ``32-true`` for none, ``auto`` for what the
+            device is fast at
 
     Raises:
         InputError: a choice that does not suit task or model
@@ -104,8 +106,10 @@ class Solver:
         trained: Trained | None = None,
         batch_size: int = 256,
         device: torch.device | str | None = None,
+        precision: Precision = "auto",
     ) -> None:
         check_at_least(1, batch_size=batch_size)
+        check_choice(get_args(Precision), precision=precision)
         device = pick_device(device) if isinstance(device, str) else device
         self.model = (model if device is None else model.to(device)).eval()
         self.task = task
@@ -113,6 +117,7 @@ class Solver:
         compute = default_compute(task) if compute is None else compute
         self.compute = compute.settled(task, model, self.trained.N_sup)
         self.batch_size = batch_size
+        self.precision = pick_precision(precision, next(self.model.parameters()).device)
 
     @classmethod
     def load(
@@ -122,6 +127,7 @@ class Solver:
         task: Task | None = None,
         batch_size: int = 256,
         device: torch.device | str | None = None,
+        precision: Precision = "auto",
         **changes: Any,
     ) -> "Solver":
         """Open a model file that says what it was trained on, or a shipped model by its name.
@@ -132,6 +138,7 @@ class Solver:
             task: of a file that does not name it
             batch_size: trajectories at once
             device: where to run
+            precision: as above
             changes: of ``default_compute``, where ``compute`` is None, such as ``rollouts=8``
 
         Raises:
@@ -149,7 +156,7 @@ class Solver:
             )
         _check_fits(opened.model, task)
         compute = default_compute(task, **changes) if compute is None else compute
-        return cls(opened.model, task, compute, opened.trained, batch_size, device)
+        return cls(opened.model, task, compute, opened.trained, batch_size, device, precision)
 
     def solve(
         self,
@@ -188,7 +195,7 @@ class Solver:
             ids = self.identifiers(puzzle_id, len(tokens))
             x_input = torch.from_numpy(np.stack([tokens[i] for i in asked]))
             puzzle_ids = torch.from_numpy(ids[asked])
-            arguments = self.compute, self.trained, self.batch_size
+            arguments = self.compute, self.trained, self.batch_size, self.precision
             for seen in think(self.model, self.task, x_input, puzzle_ids, *arguments):
                 time_s = time.perf_counter() - start
                 for place, solution in self._ended(seen, x_input):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trm.devices import autocast
 from trm.errors import check_at_least
 from trm.models.recursion import RecursiveModel, Trained, halting_logit, trajectory
 from trm.training.losses import answer_loss
@@ -41,6 +42,7 @@ def thoughts(
     steps: int,
     trained: Trained | None = None,
     puzzle_id: Tensor | None = None,
+    precision: str = "auto",
 ) -> Thoughts:
     """Let a model think and keep everything it shows.
 
@@ -50,6 +52,7 @@ def thoughts(
         steps: supervision steps
         trained: how the model was trained; None for the paper's ways
         puzzle_id: (batch,) int64; None for identifier 0
+        precision: see ``trm.devices.autocast``
 
     Raises:
         InputError: fewer than one step
@@ -61,15 +64,16 @@ def thoughts(
     x_input = x_input.to(device).long()
     ids = x_input.new_zeros(len(x_input)) if puzzle_id is None else puzzle_id.to(device)
     seen: list[tuple[Tensor, ...]] = []
-    for step in trajectory(model, x_input, ids, 1 if model.one_pass else steps):
-        y = step.y_hat.argmax(-1)
-        seen.append(
-            (
-                y.to(torch.uint8),
-                torch.exp(-loss(step.y_hat, y)).float(),
-                halting_logit(step, trained.halting).float().sigmoid(),
-                step.state.y.float(),
-                step.state.z.float(),
+    with autocast(device, precision):
+        for step in trajectory(model, x_input, ids, 1 if model.one_pass else steps):
+            y = step.y_hat.argmax(-1)
+            seen.append(
+                (
+                    y.to(torch.uint8),
+                    torch.exp(-loss(step.y_hat, y)).float(),
+                    halting_logit(step, trained.halting).float().sigmoid(),
+                    step.state.y.float(),
+                    step.state.z.float(),
+                )
             )
-        )
     return Thoughts(*(torch.stack(part).cpu() for part in zip(*seen, strict=True)))

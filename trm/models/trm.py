@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from trm.errors import InputError, check_at_least, check_choice
 from trm.models.identifiers import IdentifierTable
-from trm.models.layers import GridConvolution, Mixing, Net, Rotary, linear, truncated_normal_
+from trm.models.layers import (
+    GridConvolution,
+    Mixing,
+    Net,
+    Rotary,
+    casts_kept,
+    linear,
+    truncated_normal_,
+)
 from trm.models.recursion import RecursiveModel, State, Step
 
 Positions = Literal["rotary", "rotary_2d", "learned", "none"]
@@ -160,7 +168,7 @@ class TinyRecursiveModel(RecursiveModel):
 
     def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Run ``T`` cycles of latent recursion; only the last one carries gradient."""
-        with torch.no_grad():
+        with torch.no_grad(), casts_kept(x.device):
             for _ in range(self.T - 1):
                 y, z = self.latent_recursion(x, y, z)
         return self.latent_recursion(x, y, z)

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from trm.build import check_arguments
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
+from trm.devices import pick_device, pick_precision
 from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
@@ -50,9 +51,11 @@ def precision(trainer: dict[str, Any]) -> Any:
     """Resolve ``auto`` to what the device of a section ``trainer`` is fast at."""
     if trainer["precision"] != "auto":
         return trainer["precision"]
-    on_gpu = torch.cuda.is_available() and trainer["accelerator"] in ("auto", "gpu", "cuda")
-    fast = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if fast else "32-true"
+    name = {"gpu": "cuda"}.get(trainer["accelerator"], trainer["accelerator"])
+    try:
+        return pick_precision("auto", pick_device(name))
+    except InputError:  # what Lightning alone knows, or will refuse
+        return "32-true"
 
 
 def _optimizer(config: dict[str, Any]) -> MakeOptimizer:

@@ -13,7 +13,7 @@ from lightning import Trainer
 from trm.checkpoints.native import build_model, empty_model
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch
-from trm.devices import peak_memory, start_peak_memory
+from trm.devices import autocast, peak_memory, start_peak_memory
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
 from trm.training.ceiling import Product, Products, ceiling_at, flops, seconds, square_ceiling
@@ -238,9 +238,6 @@ class _Clocked:
         model = self.module.model.to(self.device).eval()
         puzzles = Batch.of(self.data.data.splits["train"][: self.batch_size], self.device)
         state = model.initial_state(len(puzzles))
-        autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16
-        )
-        with autocast:
+        with autocast(self.device, self.precision):
             spent = seconds(lambda: model(puzzles.x_input, puzzles.puzzle_id, state), self.device)
         return spent * self.batch_size / len(puzzles)
