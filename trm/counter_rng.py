@@ -49,6 +49,13 @@ def uniform(keys: Tensor) -> Tensor:
     return (draws(keys, 1).squeeze(-1) >> 39).to(torch.float32) / 2**24
 
 
+def normal(keys: Tensor, count: int) -> Tensor:
+    """Return ``count`` float32 of the standard normal for each key (Box and Muller 1958)."""
+    places = key(keys.unsqueeze(-1), torch.arange(count, device=keys.device))
+    radius, angle = (uniform(mix(places ^ word)) for word in (1, 2))
+    return torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)
+
+
 def _shift_right(bits: Tensor, by: int) -> Tensor:
     """Shift as if unsigned: torch's own shift of int64 copies the sign bit."""
     return (bits >> by) & ((1 << (64 - by)) - 1)

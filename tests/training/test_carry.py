@@ -1,8 +1,14 @@
+from dataclasses import dataclass
+
 import torch
 
+from tests.conftest import same
 from trm.data import Batch
 from trm.models import State
+from trm.support.batched import Batched
 from trm.training.carry import Carry, should_halt, steps_to_take
+
+CPU = torch.device("cpu")
 
 
 def batch_of(value, size=4):
@@ -63,6 +69,22 @@ def test_exploration_is_rare_uniform_and_a_function_of_its_arguments():
 
 def test_a_carry_survives_its_state_dict():
     carry = Carry.empty(batch_of(7), state_of(3.0))
-    again = Carry.from_state_dict(carry.state_dict(), torch.device("cpu"))
-    for name, tensor in carry.state_dict().items():
-        assert again.state_dict()[name].equal(tensor)
+    again = Carry.empty(batch_of(0, 1), state_of(0.0, 1)).restored(carry.state_dict(), CPU)
+    assert same(dict(again.tensors()), dict(carry.tensors()))
+
+
+def test_a_carry_of_a_state_of_any_form_survives():
+    @dataclass(frozen=True)
+    class Sites(Batched):
+        sites: torch.Tensor
+
+    carry = Carry.empty(batch_of(7), Sites(torch.randn(4, 6, 3)))
+    form = Carry.empty(batch_of(0, 1), Sites(torch.zeros(1, 1)))
+    assert form.restored(carry.state_dict(), CPU).state.sites.equal(carry.state.sites)
+
+
+def test_carries_of_older_checkpoints_are_read():
+    carry = Carry.empty(batch_of(7), state_of(3.0))
+    saved = {name.rpartition(".")[2]: tensor for name, tensor in carry.state_dict().items()}
+    form = Carry.empty(batch_of(0, 1), state_of(0.0, 1))
+    assert same(dict(form.restored(saved, CPU).tensors()), dict(carry.tensors()))

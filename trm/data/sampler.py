@@ -1,17 +1,18 @@
 """Training batches as a pure function of (seed, step)."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trm import counter_rng
 from trm.data.puzzles import Puzzles
+from trm.support.batched import Batched
 from trm.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Batched):
     """Puzzles as the model reads them.
 
     Attributes:
@@ -29,12 +30,6 @@ class Batch:
         """Load a set of puzzles as one batch."""
         rows = puzzles.on(device)(torch.arange(len(puzzles), device=device))
         return cls(*(tensor.long() for tensor in rows))
-
-    def __len__(self) -> int:
-        return len(self.x_input)
-
-    def __getitem__(self, index: slice | Tensor) -> "Batch":
-        return Batch(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 class Sampler:

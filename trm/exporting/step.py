@@ -112,7 +112,7 @@ def supervision_step(model: RecursiveModel, halting: Halting, int8: bool) -> Sup
 
 def example(step: SupervisionStep, model: RecursiveModel, cells: int, batch: int) -> list[Tensor]:
     """Return inputs for a step: empty grids, identifier 0 and the initial state."""
-    state = model.initial_state(batch)
+    state = y_and_z(model, batch)
     found = {
         "x_input": torch.zeros(batch, cells, dtype=torch.int64),
         "puzzle_id": torch.zeros(batch, dtype=torch.int64),
@@ -124,13 +124,28 @@ def example(step: SupervisionStep, model: RecursiveModel, cells: int, batch: int
 
 def initial(model: RecursiveModel) -> dict[str, Tensor]:
     """Return the initial ``y`` and ``z``, to be broadcast: equal rows are kept once."""
-    state = model.initial_state(1)
+    state = y_and_z(model, 1)
 
     def once(tensor: Tensor) -> Tensor:
         kept = tuple(slice(1) if stride == 0 else slice(None) for stride in tensor.stride())
         return tensor[kept].contiguous().clone()
 
     return {"y": once(state.y), "z": once(state.z)}
+
+
+def y_and_z(model: RecursiveModel, batch: int) -> State:
+    """Return the initial state of a model whose state is ``y`` and ``z``.
+
+    Raises:
+        InputError: it is something else
+    """
+    state = model.initial_state(batch)
+    if not isinstance(state, State):
+        raise InputError(
+            f"the state of {type(model).__name__} is a {type(state).__name__}; an export has "
+            f"y and z as its inputs and outputs"
+        )
+    return state
 
 
 def _flat(name: str) -> str:

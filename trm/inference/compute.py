@@ -1,15 +1,17 @@
 """The switchboard of test-time compute: how long, how often, and which answer counts."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from itertools import count
 from math import log
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from trm import counter_rng
 from trm.errors import InputError, check_at_least, check_between, check_choice
-from trm.models.recursion import RecursiveModel, State
+from trm.models.recursion import RecursiveModel
+from trm.support.batched import Batched
 from trm.tasks.base import Symmetry, Task
 
 Start = Literal["fixed", "random"]
@@ -102,12 +104,13 @@ class Compute:
 
 
 @dataclass(frozen=True)
-class Signs:
+class Signs(Batched):
     """What a step shows of R trajectories, by which one is chosen; (..., R) unless said.
 
     Attributes:
         halting: logit, positive where it says "solved"
-        residuals: root mean square by which ``y`` and by which ``z`` changed, (..., R, 2)
+        residuals: root mean square by which each part of the state changed (``y``, ``z``),
+            (..., R, parts)
         confidence: mean over cells of the probability of the token chosen
         valid: bool, the answer obeys the rules; False where a task has none
         answer: int64 hash of the answer, equal for equal answers
@@ -118,10 +121,6 @@ class Signs:
     confidence: Tensor
     valid: Tensor
     answer: Tensor
-
-    def __getitem__(self, index: Any) -> "Signs":
-        """Select steps, puzzles or trajectories."""
-        return Signs(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def candidates(stop: Stop, sure: float, signs: Signs) -> Tensor:
@@ -156,25 +155,25 @@ def chosen(select: Select, signs: Signs, among: Tensor) -> Tensor:
     return score.masked_fill(~among, -torch.inf).argmax(-1)
 
 
-def views(task: Task, count: int, seed: int) -> Symmetry:
-    """Return ``count`` different symmetries, the identity first.
+def views(task: Task, wanted: int, seed: int) -> Symmetry:
+    """Return ``wanted`` different symmetries, the identity first.
 
     Raises:
         InputError: the task has fewer
     """
-    keys = counter_rng.key(seed, _VIEWS, torch.arange(_VIEWS_TRIED * count))
+    keys = counter_rng.key(seed, _VIEWS, torch.arange(_VIEWS_TRIED * wanted))
     symmetry = task.symmetries(torch.cat([torch.zeros(1, dtype=torch.int64), keys]))
     both = torch.cat([symmetry.cells, symmetry.tokens], 1)
     _, kind = torch.unique(both, dim=0, return_inverse=True)
     order = torch.arange(len(kind))
     first = torch.full((int(kind.max()) + 1,), len(kind)).scatter_reduce(0, kind, order, "amin")
-    if len(first) < count:
-        raise InputError(f"views={count}: {task.name} has {len(first)} symmetric views, no more")
-    kept = first.sort().values[:count]
+    if len(first) < wanted:
+        raise InputError(f"views={wanted}: {task.name} has {len(first)} symmetric views, no more")
+    kept = first.sort().values[:wanted]
     return Symmetry(symmetry.cells[kept], symmetry.tokens[kept])
 
 
-def first_states(model: RecursiveModel, compute: Compute) -> State:
+def first_states(model: RecursiveModel, compute: Compute) -> Batched:
     """Return the state in which each rollout starts, (rollouts, ...) on the model's device.
 
     The draws depend on seed and rollout alone, so the puzzles of a batch do not matter.
@@ -185,10 +184,10 @@ def first_states(model: RecursiveModel, compute: Compute) -> State:
         for r in range(len(others)):
             word = int(counter_rng.key(compute.seed, r + 1))
             others[r] = model.initial_state(1, torch.Generator().manual_seed(word))
-    return State.cat([plain, *others])
+    return Batched.cat([plain, *others])
 
 
-def with_noise(state: State, compute: Compute, rollout: Tensor, step: Tensor) -> State:
+def with_noise(state: Batched, compute: Compute, rollout: Tensor, step: Tensor) -> Batched:
     """Add Gaussian noise to the rollouts beyond the first.
 
     Args:
@@ -197,18 +196,11 @@ def with_noise(state: State, compute: Compute, rollout: Tensor, step: Tensor) ->
         rollout: number of each, (batch,) int64
         step: supervision steps taken before, (batch,) int64
     """
-    scale = compute.noise * (rollout > 0)
+    scale, parts = compute.noise * (rollout > 0), count()
 
-    def noisy(h: Tensor, part: int) -> Tensor:
-        keys = counter_rng.key(compute.seed, _NOISE, part, rollout, step)
-        place = torch.arange(h[0].numel(), device=h.device)
-        normal = _normal(counter_rng.key(keys[:, None], place)).view_as(h)
+    def noisy(h: Tensor) -> Tensor:
+        keys = counter_rng.key(compute.seed, _NOISE, next(parts), rollout, step)
+        normal = counter_rng.normal(keys, h[0].numel()).view_as(h)
         return h + (scale.view(-1, *[1] * (h.dim() - 1)) * normal).to(h.dtype)
 
-    return State(noisy(state.y, 0), noisy(state.z, 1))
-
-
-def _normal(keys: Tensor) -> Tensor:
-    """Return one float32 of the standard normal for each key (Box and Muller 1958)."""
-    radius, angle = (counter_rng.uniform(counter_rng.mix(keys ^ word)) for word in (1, 2))
-    return torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)
+    return state.map(noisy)

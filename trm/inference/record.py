@@ -46,6 +46,7 @@ class Record:
         first_answers: what would be answered after each step to the first puzzles,
             (steps, first, cells) uint8
         wall_time_s: seconds, loading included
+        parts: names of the parts of the state, as residuals are counted
     """
 
     compute: Compute
@@ -55,6 +56,7 @@ class Record:
     end: Tensor
     first_answers: Tensor
     wall_time_s: float
+    parts: tuple[str, ...] = ("y", "z")
 
     @property
     def puzzles(self) -> int:
@@ -153,7 +155,8 @@ def record(
     rows = puzzles.on(device)
     x_input, _, puzzle_id = rows(torch.arange(len(puzzles), device=device))
     shape = compute.max_steps, len(puzzles), compute.trajectories
-    table = _Table(task, rows, shape, batch_size)
+    parts = tuple(name for name, _ in model.initial_state(1).tensors())
+    table = _Table(task, rows, shape, parts, batch_size)
     done = 0
     asked = model, task, x_input, puzzle_id, compute, trained, batch_size, precision
     for seen in think(*asked):
@@ -166,13 +169,20 @@ def record(
 class _Table:
     """A record in the making."""
 
-    def __init__(self, task: Task, rows: Rows, shape: tuple[int, int, int], first: int) -> None:
-        self.task, self.rows = task, rows
+    def __init__(
+        self,
+        task: Task,
+        rows: Rows,
+        shape: tuple[int, int, int],
+        parts: tuple[str, ...],
+        first: int,
+    ) -> None:
+        self.task, self.rows, self.parts = task, rows, parts
         self.hits = {name: torch.zeros(shape, dtype=torch.bool) for name in task.measures}
         self.cell = torch.zeros(shape)
         self.signs = Signs(
             halting=torch.zeros(shape),
-            residuals=torch.zeros(*shape, 2),
+            residuals=torch.zeros(*shape, len(parts)),
             confidence=torch.zeros(shape),
             valid=torch.zeros(shape, dtype=torch.bool),
             answer=torch.zeros(shape, dtype=torch.int64),
@@ -213,4 +223,5 @@ class _Table:
             self.end,
             self.answers[first],
             wall_time_s,
+            self.parts,
         )

@@ -1,7 +1,7 @@
 """Run many trajectories of many puzzles in one batch, from which finished puzzles leave."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ from trm.inference.compute import (
     views,
     with_noise,
 )
-from trm.models.recursion import RecursiveModel, State, Trained, halting_logit
+from trm.models.recursion import RecursiveModel, Trained, halting_logit
+from trm.support.batched import Batched
 from trm.tasks.base import Symmetry, Task
 from trm.training.losses import answer_loss
 
@@ -44,40 +45,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Puzzles in hand; the R trajectories of one lie beside each other."""
+class _InHand(Batched):
+    """Puzzles in hand, and the R trajectories of each."""
 
     index: Tensor  # (batch,)
     step: Tensor  # (batch,)
-    x_input: Tensor  # (batch · R, cells), turned
-    puzzle_id: Tensor  # (batch · R,)
-    state: State  # (batch · R, ...)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def where(self, keep: Tensor) -> "_Batch":
-        """Keep the puzzles that a (batch,) bool marks."""
-        if keep.all():
-            return self
-        each = keep.repeat_interleave(len(self.x_input) // len(self))
-        return _Batch(
-            self.index[keep],
-            self.step[keep],
-            self.x_input[each],
-            self.puzzle_id[each],
-            self.state[each],
-        )
-
-    def joined(self, other: "_Batch") -> "_Batch":
-        """Put other puzzles behind these."""
-        return _Batch(
-            torch.cat([self.index, other.index]),
-            torch.cat([self.step, other.step]),
-            torch.cat([self.x_input, other.x_input]),
-            torch.cat([self.puzzle_id, other.puzzle_id]),
-            State.cat([self.state, other.state]),
-        )
+    x_input: Tensor  # (batch, R, cells), turned
+    puzzle_id: Tensor  # (batch, R)
+    state: Batched  # (batch, R, ...)
 
 
 @torch.inference_mode()
@@ -117,10 +92,10 @@ def think(
     while len(batch):
         batch, seen = runner.step(batch)
         yield seen
-        batch = batch.where(~seen.ended)
+        batch = batch[~seen.ended] if seen.ended.any() else batch
         coming = min(room - len(batch), puzzles - waiting)
         if coming > 0:
-            batch = batch.joined(runner.admitted(waiting, waiting + coming))
+            batch = _InHand.cat([batch, runner.admitted(waiting, waiting + coming)])
             waiting += coming
 
 
@@ -151,39 +126,36 @@ class _Runner:
         self.start = states[self.rollout]
         self.word = counter_rng.mix(torch.arange(task.cells, device=self.device))
 
-    def admitted(self, first: int, last: int) -> _Batch:
+    def admitted(self, first: int, last: int) -> _InHand:
         """Prepare puzzles ``first`` to ``last``."""
-        count, R = last - first, self.compute.trajectories
+        shape = last - first, self.compute.trajectories
         x_input = self.x_input[first:last].to(self.device).long()
-        return _Batch(
+        return _InHand(
             torch.arange(first, last, device=self.device),
-            torch.zeros(count, dtype=torch.int64, device=self.device),
-            _turned(self.there, x_input.repeat_interleave(R, 0)),
-            self.puzzle_id[first:last].to(self.device).repeat_interleave(R, 0),
-            State(*(_repeated(h, count) for h in (self.start.y, self.start.z))),
+            torch.zeros(shape[0], dtype=torch.int64, device=self.device),
+            _turned(self.there, x_input.repeat_interleave(shape[1], 0)).view(*shape, -1),
+            self.puzzle_id[first:last].to(self.device)[:, None].expand(shape),
+            self.start.map(lambda h: h.expand(shape[0], *h.shape)),
         )
 
-    def step(self, batch: _Batch) -> tuple[_Batch, Seen]:
+    def step(self, batch: _InHand) -> tuple[_InHand, Seen]:
         """Take one supervision step with all puzzles in hand."""
         compute, shape = self.compute, (len(batch), self.compute.trajectories)
-        state = batch.state
+        x_input, puzzle_id = batch.x_input.flatten(0, 1), batch.puzzle_id.flatten()
+        state = batch.state.map(lambda h: h.flatten(0, 1))
         if compute.noise:
             rollout, step = self.rollout.repeat(len(batch)), batch.step.repeat_interleave(shape[1])
             state = with_noise(state, compute, rollout, step)
         with autocast(self.device, self.precision):
-            out = self.model(batch.x_input, batch.puzzle_id, state)
+            out = self.model(x_input, puzzle_id, state)
         turned = out.y_hat.argmax(-1)
         y = _turned(self.back, turned)
         valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)
         if self.task.has_rules:
-            valid = self.task.is_valid(_turned(self.back, batch.x_input), y)
-        change = [
-            (new - old).float().flatten(1).square().mean(1).nan_to_num().sqrt()
-            for new, old in ((out.state.y, state.y), (out.state.z, state.z))
-        ]
+            valid = self.task.is_valid(_turned(self.back, x_input), y)
         signs = Signs(
             halting_logit(out, self.trained.halting).float().view(shape),
-            torch.stack(change, 1).view(*shape, 2),
+            torch.stack(_changes(out.state, state), 1).view(*shape, -1),
             torch.exp(-self.loss(out.y_hat, turned)).float().mean(-1).view(shape),
             valid.view(shape),
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
@@ -200,15 +172,17 @@ class _Runner:
             ended,
             chosen(compute.select, signs, among),
         )
-        advanced = _Batch(batch.index, taken, batch.x_input, batch.puzzle_id, out.state)
-        return advanced, seen
+        state = out.state.map(lambda h: h.unflatten(0, shape))
+        return replace(batch, step=taken, state=state), seen
+
+
+def _changes(new: Batched, old: Batched) -> list[Tensor]:
+    """Return the root mean square by which each part of a state changed, (batch,) each."""
+    change = new.map(lambda one, other: (one - other).float().flatten(1).square().mean(1), old)
+    return [squares.nan_to_num().sqrt() for _, squares in change.tensors()]  # no entries: no change
 
 
 def _turned(symmetry: Symmetry, grids: Tensor) -> Tensor:
     """Apply the symmetry of each view to (batch · rollouts · views, cells)."""
     times = len(grids) // len(symmetry.cells)
     return Symmetry(symmetry.cells.repeat(times, 1), symmetry.tokens.repeat(times, 1))(grids)
-
-
-def _repeated(h: Tensor, times: int) -> Tensor:
-    return h.repeat(times, *[1] * (h.dim() - 1))

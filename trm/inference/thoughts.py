@@ -1,5 +1,6 @@
 """What a model shows of a puzzle after each supervision step, to be drawn."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
@@ -19,20 +20,18 @@ class Thoughts:
         answers: (steps, batch, cells) uint8 tokens
         certainty: probability of these tokens, (steps, batch, cells) float32
         halting: probability that the model gives to being solved, (steps, batch) float32
-        y: embedded answers, (steps, batch, ...) float32
-        z: latents, (steps, batch, ...) float32
+        states: the parts of the state by name, such as ``y`` and ``z``, (steps, batch, ...) float32
     """
 
     answers: Tensor
     certainty: Tensor
     halting: Tensor
-    y: Tensor
-    z: Tensor
+    states: dict[str, Tensor]
 
     def __getitem__(self, steps: slice) -> "Thoughts":
         """Select steps."""
-        parts = (self.answers, self.certainty, self.halting, self.y, self.z)
-        return Thoughts(*(part[steps] for part in parts))
+        states = {name: part[steps] for name, part in self.states.items()}
+        return Thoughts(self.answers[steps], self.certainty[steps], self.halting[steps], states)
 
 
 @torch.inference_mode()
@@ -64,6 +63,7 @@ def thoughts(
     x_input = x_input.to(device).long()
     ids = x_input.new_zeros(len(x_input)) if puzzle_id is None else puzzle_id.to(device)
     seen: list[tuple[Tensor, ...]] = []
+    states = defaultdict[str, list[Tensor]](list)
     with autocast(device, precision):
         for step in trajectory(model, x_input, ids, 1 if model.one_pass else steps):
             y = step.y_hat.argmax(-1)
@@ -72,8 +72,10 @@ def thoughts(
                     y.to(torch.uint8),
                     torch.exp(-loss(step.y_hat, y)).float(),
                     halting_logit(step, trained.halting).float().sigmoid(),
-                    step.state.y.float(),
-                    step.state.z.float(),
                 )
             )
-    return Thoughts(*(torch.stack(part).cpu() for part in zip(*seen, strict=True)))
+            for name, part in step.state.tensors():
+                states[name].append(part.float().cpu())
+    answers, certainty, halting = (torch.stack(part).cpu() for part in zip(*seen, strict=True))
+    stacked = {name: torch.stack(parts) for name, parts in states.items()}
+    return Thoughts(answers, certainty, halting, stacked)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
+from trm.support.batched import Batched
 
 Halting = Literal["solved", "continue"]
 
@@ -34,8 +35,10 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class State:
+class State(Batched):
     """Where the recursion stands: what one supervision step hands to the next.
+
+    A model whose recursion carries something else has a ``Batched`` of its own.
 
     Attributes:
         y: embedded answer, (batch, seq, dim)
@@ -45,27 +48,6 @@ class State:
 
     y: Tensor
     z: Tensor
-
-    def __getitem__(self, index: slice | Tensor) -> "State":
-        """Select puzzles, so that solved ones can leave."""
-        return State(self.y[index], self.z[index])
-
-    def detach(self) -> "State":
-        """Cut the gradient."""
-        return State(self.y.detach(), self.z.detach())
-
-    def replaced_where(self, mask: Tensor, other: "State") -> "State":
-        """Take ``other`` for the puzzles that the (batch,) bool ``mask`` marks."""
-
-        def chosen(mine: Tensor, theirs: Tensor) -> Tensor:
-            return torch.where(mask.view(-1, *[1] * (mine.dim() - 1)), theirs, mine)
-
-        return State(chosen(self.y, other.y), chosen(self.z, other.z))
-
-    @staticmethod
-    def cat(states: "list[State]") -> "State":
-        """Join states along the batch."""
-        return State(torch.cat([s.y for s in states]), torch.cat([s.z for s in states]))
 
 
 @dataclass(frozen=True)
@@ -81,7 +63,7 @@ class Step:
 
     y_hat: Tensor
     q_hat: Tensor
-    state: State
+    state: Batched
     q_continue: Tensor | None = None
 
 
@@ -103,7 +85,7 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
     one_pass: bool = False
 
     @abstractmethod
-    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
+    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: Any) -> Step:
         """Take one supervision step.
 
         Args:
@@ -113,7 +95,7 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
         """
 
     @abstractmethod
-    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> Batched:
         """Return the fixed initial state, or a random one drawn from ``generator``."""
 
     @property

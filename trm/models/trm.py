@@ -1,8 +1,10 @@
 """The Tiny Recursive Model (arXiv 2510.04871, Figure 3)."""
 
+from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from math import sqrt
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,86 @@ _MOST_LAYERS = 1000  # a slip of the keyboard, not a network
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
 
 
-class TinyRecursiveModel(RecursiveModel):
+class DeepRecursion(RecursiveModel):
+    """Figure 3 over any network: ``n`` updates of ``z`` and one of ``y``, ``T`` times.
+
+    A subclass makes the parts and says how a puzzle comes in (``embed``), how an answer is read off
+    (``read``) and where the recursion begins (``initial_state``). ``x``, ``y`` and ``z`` have one
+    shape, (batch, ...), which is the network's affair.
+
+    Args:
+        make_net: makes the network, a module that maps features to features of the same shape
+        n: latent recursions before each answer update
+        T: recursion cycles, of which the last carries gradient
+        separate: make a second network for the answer update (f_H beside f_L)
+        gradient: how much of the last cycle carries gradient: ``cycle`` for all of it, ``one_step``
+            for the last update of ``z`` and of ``y``, as in HRM
+
+    Raises:
+        InputError: a value out of range
+    """
+
+    def __init__(
+        self,
+        make_net: Callable[[], nn.Module],
+        n: int,
+        T: int,
+        separate: bool = False,
+        gradient: Gradient = "cycle",
+    ) -> None:
+        super().__init__()
+        check_at_least(0, "model.", n=n)
+        check_at_least(1, "model.", T=T)
+        check_choice(get_args(Gradient), "model.", gradient=gradient)
+        self.n, self.T, self.gradient = n, T, gradient
+        self.net = make_net()
+        self.answer_net = make_net() if separate else None
+
+    @abstractmethod
+    def embed(self, x_input: Tensor, puzzle_id: Tensor) -> Tensor:
+        """Embed tokens, (batch, cells) int64, and identifiers, (batch,) int64, to (batch, ...)."""
+
+    @abstractmethod
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the answer, (batch, cells, vocab), and of halt and continue.
+
+        The latter are (batch, 2).
+        """
+
+    @property
+    def passes(self) -> int:
+        """Network passes in one supervision step: ``T (n + 1)``."""
+        return self.T * (self.n + 1)
+
+    def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
+        y_and_x = y + x
+        for i in range(self.n):
+            with torch.set_grad_enabled(self._carries_gradient(i)):
+                z = self.net(z + y_and_x)
+        y = (self.answer_net or self.net)(y + z)
+        return y, z
+
+    def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Run ``T`` cycles of latent recursion; only the last one carries gradient."""
+        with torch.no_grad(), casts_kept(x.device):
+            for _ in range(self.T - 1):
+                y, z = self.latent_recursion(x, y, z)
+        return self.latent_recursion(x, y, z)
+
+    def _carries_gradient(self, i: int) -> bool:
+        """Whether the ``i``-th latent update of a cycle may."""
+        return torch.is_grad_enabled() and (self.gradient == "cycle" or i == self.n - 1)
+
+    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
+        """Take one supervision step; see ``RecursiveModel``."""
+        y, z = self.deep_recursion(self.embed(x_input, puzzle_id), state.y, state.z)
+        y_hat, halting = self.read(y)
+        q_hat, q_continue = halting.unbind(-1)
+        return Step(y_hat, q_hat, State(y, z), q_continue)
+
+
+class TinyRecursiveModel(DeepRecursion):
     """One tiny network that refines an answer ``y`` and a latent ``z`` (Figure 3).
 
     Args:
@@ -83,14 +164,12 @@ class TinyRecursiveModel(RecursiveModel):
         identifiers: int = 1,
         identifier_dim: int | None = None,
     ) -> None:
-        super().__init__()
-        check_at_least(1, "model.", dim=dim, layers=layers, heads=heads, T=T)
+        check_at_least(1, "model.", dim=dim, layers=layers, heads=heads)
         check_at_least(1, "model.", hidden_multiple=hidden_multiple)
         check_at_least(1, "model.", identifiers=identifiers, identifier_dim=identifier_dim)
-        check_at_least(0, "model.", n=n, prefix_len=prefix_len, convolution=convolution)
+        check_at_least(0, "model.", prefix_len=prefix_len, convolution=convolution)
         check_choice(get_args(Mixing), "model.", mixing=mixing)
         check_choice(get_args(Positions), "model.", positions=positions)
-        check_choice(get_args(Gradient), "model.", gradient=gradient)
         if layers > _MOST_LAYERS:
             raise InputError(
                 f"model.layers={layers} must be at most {_MOST_LAYERS}; depth comes from recursion"
@@ -104,8 +183,6 @@ class TinyRecursiveModel(RecursiveModel):
                 f"model.identifier_dim={identifier_dim} does not fit into model.prefix_len="
                 f"{prefix_len} positions of model.dim={dim}"
             )
-        self.n, self.T, self.gradient = n, T, gradient
-        self.seq_len, self.prefix_len = seq_len, prefix_len
         length = prefix_len + seq_len
         rotary: partial[Rotary] | None = None
         if positions == "rotary":
@@ -129,8 +206,8 @@ class TinyRecursiveModel(RecursiveModel):
             rotary,
             convolving,
         )
-        self.net = net()
-        self.answer_net = net() if separate else None
+        super().__init__(net, n, T, separate, gradient)
+        self.seq_len, self.prefix_len = seq_len, prefix_len
         # As Embedding would draw it; its own way loads torch's compiler where device is "meta".
         self.embedding = nn.Embedding(vocab_size, dim, _weight=torch.randn(vocab_size, dim))
         truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
@@ -148,40 +225,9 @@ class TinyRecursiveModel(RecursiveModel):
         self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
 
     @property
-    def passes(self) -> int:
-        """Network passes in one supervision step: ``T (n + 1)``."""
-        return self.T * (self.n + 1)
-
-    @property
     def effective_depth(self) -> int:
         """Blocks passed through in one supervision step: ``T (n + 1) layers`` (paper, Table 1)."""
-        return self.passes * len(self.net.blocks)
-
-    def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
-        y_and_x = y + x
-        for i in range(self.n):
-            with torch.set_grad_enabled(self._carries_gradient(i)):
-                z = self.net(z + y_and_x)
-        y = (self.answer_net or self.net)(y + z)
-        return y, z
-
-    def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Run ``T`` cycles of latent recursion; only the last one carries gradient."""
-        with torch.no_grad(), casts_kept(x.device):
-            for _ in range(self.T - 1):
-                y, z = self.latent_recursion(x, y, z)
-        return self.latent_recursion(x, y, z)
-
-    def _carries_gradient(self, i: int) -> bool:
-        """Whether the ``i``-th latent update of a cycle may."""
-        return torch.is_grad_enabled() and (self.gradient == "cycle" or i == self.n - 1)
-
-    def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
-        """Take one supervision step; see ``RecursiveModel``."""
-        y, z = self.deep_recursion(self.embed(x_input, puzzle_id), state.y, state.z)
-        q_hat, q_continue = self.halt_head(y[:, 0]).unbind(-1)
-        return Step(self.answer_head(y[:, self.prefix_len :]), q_hat, State(y, z), q_continue)
+        return self.passes * len(cast(Net, self.net).blocks)
 
     def embed(self, x_input: Tensor, puzzle_id: Tensor) -> Tensor:
         """Embed tokens behind the identifier's prefix: (batch, prefix + seq, dim)."""
@@ -195,6 +241,10 @@ class TinyRecursiveModel(RecursiveModel):
         if self.positions is not None:
             x = (x + self.positions) * _SUM_SCALE
         return x * sqrt(dim)
+
+    def read(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Read the answer at every cell, and whether to halt at the first position."""
+        return self.answer_head(y[:, self.prefix_len :]), self.halt_head(y[:, 0])
 
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
         """Return the fixed initial ``y`` and ``z``, or random ones drawn from ``generator``."""

@@ -26,9 +26,9 @@ def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
 
     Returns:
         plain types: ``by_step`` (halted for the first time here, exact, settled, settled on
-        a wrong answer, median residuals of ``y`` and ``z``), ``calibration`` (halting probability
-        after the last step against the share solved), ``expected_calibration_error``, ``says``
-        (says solved against is solved) and ``by_difficulty``
+        a wrong answer, median residuals of the parts of the state), ``calibration`` (halting
+        probability after the last step against the share solved), ``expected_calibration_error``,
+        ``says`` (says solved against is solved) and ``by_difficulty``
     """
     exact, halting = record.hits["exact"][..., 0], record.signs.halting[..., 0]
     probability, solved = halting[-1].sigmoid(), exact[-1]
@@ -57,7 +57,7 @@ def _by_step(record: Record, exact: Tensor, halting: Tensor) -> list[dict[str, A
         going = record.end > k
         first = says[k] & going & ~says[:k].any(0)
         settled = (answer[k] == answer[k - 1]) & going if k else torch.zeros_like(going)
-        y, z = residuals[k][going].nanmedian(0).values.tolist() if going.any() else (0.0, 0.0)
+        medians = (residuals[k][going] if going.any() else 0 * residuals[k]).nanmedian(0).values
         rows.append(
             {
                 "step": k + 1,
@@ -66,8 +66,10 @@ def _by_step(record: Record, exact: Tensor, halting: Tensor) -> list[dict[str, A
                 "exact": int((exact[k] & going).sum()),
                 "settled": int(settled.sum()),
                 "settled_on_wrong": int((settled & ~exact[k]).sum()),
-                "residual_y": y,
-                "residual_z": z,
+                **{
+                    f"residual_{name}": float(median)
+                    for name, median in zip(record.parts, medians, strict=True)
+                },
             }
         )
     return rows
@@ -109,13 +111,15 @@ def _by_difficulty(task: Task, puzzles: Puzzles, solved: Tensor) -> list[dict[st
 
 def diagnostic_tables(looked: dict[str, Any]) -> list[Table]:
     """Draw the diagnostics."""
+    parts = [name for name in looked["by_step"][0] if name.startswith("residual_")]
+    changes = [f"‖Δ{name.removeprefix('residual_')}‖" for name in parts]
     steps = _table(
         "Step by step (settled: the answer is that of the step before)",
-        ("step", "going", "says solved first", "settled", "settled, wrong", "‖Δy‖", "‖Δz‖"),
+        ("step", "going", "says solved first", "settled", "settled, wrong", *changes),
     )
     for row in looked["by_step"]:
         counts = ("step", "going", "halts_first", "settled", "settled_on_wrong")
-        residuals = [f"{row[name]:.3f}" for name in ("residual_y", "residual_z")]
+        residuals = [f"{row[name]:.3f}" for name in parts]
         steps.add_row(*(str(row[name]) for name in counts), *residuals)
     error = looked["expected_calibration_error"]
     sure = _table(

@@ -1,19 +1,24 @@
 """What survives from one training step to the next, as a value."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from trm import counter_rng, processes
 from trm.data.sampler import Batch
-from trm.models.recursion import State
+from trm.support.batched import Batched
 
 _EXPLORATION = 1  # tells this use of (seed, step, slot) from the sampler's
+_WRITTEN_BEFORE = {  # names in checkpoints of version 0.1 and before
+    **{name: f"puzzles.{name}" for name in ("x_input", "y_true", "puzzle_id")},
+    **{name: f"state.{name}" for name in ("y", "z")},
+}
 
 
 @dataclass(frozen=True)
-class Carry:
+class Carry(Batched):
     """The puzzles in hand and how far each has come.
 
     Attributes:
@@ -24,30 +29,22 @@ class Carry:
     """
 
     puzzles: Batch
-    state: State
+    state: Batched
     steps: Tensor
     halted: Tensor
 
     @classmethod
-    def empty(cls, batch: Batch, initial: State) -> "Carry":
+    def empty(cls, batch: Batch, initial: Batched) -> "Carry":
         """Make a carry of free slots, shaped like ``batch``."""
         steps = torch.zeros_like(batch.puzzle_id)
         return cls(batch, initial, steps, torch.ones_like(steps, dtype=torch.bool))
 
-    def admit(self, batch: Batch, initial: State) -> "Carry":
+    def admit(self, batch: Batch, initial: Batched) -> "Carry":
         """Put the puzzles of ``batch`` into the free slots, from the initial state."""
-        fresh = self.halted
-        mine, theirs = self.puzzles, batch
-        puzzles = Batch(
-            torch.where(fresh[:, None], theirs.x_input, mine.x_input),
-            torch.where(fresh[:, None], theirs.y_true, mine.y_true),
-            torch.where(fresh, theirs.puzzle_id, mine.puzzle_id),
-        )
-        state = self.state.replaced_where(fresh, initial)
-        steps = torch.where(fresh, 0, self.steps)
-        return Carry(puzzles, state, steps, torch.zeros_like(fresh))
+        admitted = self.where(~self.halted, Carry.empty(batch, initial))
+        return replace(admitted, halted=torch.zeros_like(self.halted))
 
-    def advance(self, state: State, q_hat: Tensor, N_sup: int, must_take: Tensor) -> "Carry":
+    def advance(self, state: Batched, q_hat: Tensor, N_sup: int, must_take: Tensor) -> "Carry":
         """Take on the state after a supervision step and mark who halts.
 
         Args:
@@ -62,24 +59,21 @@ class Carry:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the carry of all processes as plain tensors, for a checkpoint."""
-        mine = {
-            "x_input": self.puzzles.x_input,
-            "y_true": self.puzzles.y_true,
-            "puzzle_id": self.puzzles.puzzle_id,
-            "y": self.state.y,
-            "z": self.state.z,
-            "steps": self.steps,
-            "halted": self.halted,
-        }
-        return {name: processes.gathered(tensor) for name, tensor in mine.items()}
+        return {name: processes.gathered(tensor) for name, tensor in self.tensors()}
 
-    @classmethod
-    def from_state_dict(cls, saved: dict[str, Tensor], device: torch.device) -> "Carry":
-        """Rebuild this process's share of what ``state_dict`` returned."""
+    def restored(self, saved: Mapping[str, Tensor], device: torch.device) -> "Carry":
+        """Return this process's share of what ``state_dict`` returned, in the form of this one.
+
+        Raises:
+            KeyError: it was saved by a model whose state has other parts
+        """
         mine = processes.share(len(saved["steps"]))
-        at = {name: tensor[mine].to(device) for name, tensor in saved.items()}
-        puzzles = Batch(at["x_input"], at["y_true"], at["puzzle_id"])
-        return cls(puzzles, State(at["y"], at["z"]), at["steps"], at["halted"])
+        return self.with_tensors(
+            {
+                _WRITTEN_BEFORE.get(name, name): tensor[mine].to(device)
+                for name, tensor in saved.items()
+            }
+        )
 
 
 def should_halt(q_hat: Tensor, step: Tensor, N_sup: int) -> Tensor:

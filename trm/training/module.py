@@ -15,7 +15,8 @@ from trm import processes
 from trm.data.sampler import Batch
 from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.inference.evaluation import answers, count_right
-from trm.models.recursion import Halting, RecursiveModel, State, Step, halting_logit
+from trm.models.recursion import Halting, RecursiveModel, Step, halting_logit
+from trm.support.batched import Batched
 from trm.tasks.base import Task
 from trm.training.acceleration import Compiling, compiling
 from trm.training.carry import Carry, steps_to_take
@@ -176,10 +177,10 @@ class DeepSupervision(LightningModule):
         slots = slots + self.trainer.global_rank * len(batch)
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
         q_hat = torch.cat(q_hats)
-        self.carry = carry.advance(State.cat(states), q_hat, self.N_sup, must_take)
+        self.carry = carry.advance(Batched.cat(states), q_hat, self.N_sup, must_take)
         self.tally.add(losses, q_hat, self.carry)
 
-    def supervise(self, puzzles: Batch, state: State, steps: Tensor) -> tuple[Step, StepLoss]:
+    def supervise(self, puzzles: Batch, state: Batched, steps: Tensor) -> tuple[Step, StepLoss]:
         """Take one supervision step and score it.
 
         Args:
@@ -252,7 +253,9 @@ class DeepSupervision(LightningModule):
         device = self.trainer.strategy.root_device
         self.tally.restore(checkpoint.get("tally"), device)
         if "carry" in checkpoint:
-            self.carry = Carry.from_state_dict(checkpoint["carry"], device)
+            grid = torch.zeros(1, 1, dtype=torch.int64)
+            form = Carry.empty(Batch(grid, grid, grid[0]), self.model.initial_state(1))
+            self.carry = form.restored(checkpoint["carry"], device)
         if self.model.identifiers is not None:
             self.model.identifiers.weights.copy_(checkpoint["identifiers"])
 

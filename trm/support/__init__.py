@@ -1,0 +1,1 @@
+"""What every part of the library may use; it knows nothing of puzzles or networks."""
