@@ -6,7 +6,12 @@ READY := $(VENV)/.installed
 # Two test processes with one torch thread each: more threads than cores slow everything down.
 WORKERS ?= 2
 
-.PHONY: help install train test tables torture fuzz check format clean
+# How many damaged inputs "make fuzz" tries: fuzz, or ci for fewer, the same ones every time.
+HYPOTHESIS_PROFILE ?= fuzz
+# Where "make gpu-tests" runs: cuda asks for a GPU; on a cpu all but one of the tests run as well.
+TRM_TEST_DEVICE ?= cpu
+
+.PHONY: help install train test slow gpu-tests tables torture fuzz check format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -20,15 +25,21 @@ train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS
 test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
+slow: $(READY)  ## Run the tests that take minutes, "make torture" apart
+	$(BIN)/python -m pytest -m slow --ignore tests/test_torture.py $(ARGS)
+
+gpu-tests: $(READY)  ## Run what is meant for a GPU on a CPU (TRM_TEST_DEVICE=cuda: on a GPU)
+	TRM_TEST_DEVICE=$(TRM_TEST_DEVICE) $(BIN)/python -m pytest -n $(WORKERS) -m gpu $(ARGS)
+
 tables: $(READY)  ## Render the paper's tables and the plots from the result files
 	$(BIN)/python -m experiments.render
 	$(BIN)/python -m experiments.efficiency --render
 
 torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: about two minutes
-	$(BIN)/python -m pytest -m slow -s tests/test_torture.py
+	$(BIN)/python -m pytest -m slow -s tests/test_torture.py $(ARGS)
 
 fuzz: $(READY)  ## Give every reader about 17,000 damaged inputs: about seven minutes
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py $(ARGS)
+	HYPOTHESIS_PROFILE=$(HYPOTHESIS_PROFILE) $(BIN)/python -m pytest -n $(WORKERS) tests/test_fuzz.py $(ARGS)
 
 check: $(READY)  ## Check style and types
 	$(BIN)/ruff format --check .

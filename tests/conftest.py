@@ -1,5 +1,6 @@
 """What the tests share: one thread, small models, and a way to compose configs."""
 
+import json
 import os
 from pathlib import Path
 
@@ -13,11 +14,14 @@ from trm.commands import CONF
 from trm.data import PuzzleData, generated
 from trm.models import TinyRecursiveModel
 from trm.tasks import Sudoku
+from trm.train import run_training
+from trm.training.saving import Clock
 
-# The same few inputs whenever the tests run; many, and new ones, with "make fuzz".
-settings.register_profile(
-    "default", max_examples=60, deadline=None, derandomize=True, database=None
-)
+# The same inputs whenever the tests run, so that what turns red is what was changed: few of them
+# with "make test", more in .ci/run. Many, and new ones every time, with "make fuzz".
+fixed = {"deadline": None, "derandomize": True, "database": None}
+settings.register_profile("default", max_examples=60, **fixed)
+settings.register_profile("ci", max_examples=300, **fixed)
 settings.register_profile("fuzz", max_examples=1000, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
@@ -54,6 +58,13 @@ def puzzles() -> PuzzleData:
     return generated(Sudoku(2, 2), train=32, val=12, test=8)
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> tuple[Path, dict]:
+    """Folder and result of one finished run, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    return folder, run_training(compose("train", *TINY, f"run_dir={folder}"))
+
+
 @pytest.fixture
 def tiny_config(tmp_path: Path):
     """Compose the config of a training run that takes a second."""
@@ -78,6 +89,52 @@ def tiny_model(**changes) -> TinyRecursiveModel:
     torch.manual_seed(0)
     settings = {"dim": 16, "heads": 2, "hidden_multiple": 8, "n": 2, "T": 3} | changes
     return TinyRecursiveModel(**{"vocab_size": 6, "seq_len": 16} | settings)
+
+
+# What a run measures and two equal runs need not share, by the names it has in a checkpoint or in
+# result.json. Everything else is equal to the bit, or the runs are not equal.
+MEASURED = {
+    *Clock._fields,
+    *("training_wall_time_s", "training_cpu_time_s", "test_wall_time_s"),
+    *("device_hours", "energy_kwh", "estimated_kwh", "co2_g"),  # of the footprint
+    *("saves", "size_bytes"),  # of the last process alone; of a file that names its folder
+}
+
+
+def comparable(record, folder: Path):
+    """Put a word in the place of every measurement, and of the folder of the run."""
+    if isinstance(record, dict):
+        return {
+            comparable(key, folder): "measured" if key in MEASURED else comparable(value, folder)
+            for key, value in record.items()
+        }
+    if isinstance(record, list | tuple):
+        return [comparable(value, folder) for value in record]
+    return record.replace(str(folder), "RUN") if isinstance(record, str) else record
+
+
+def differences(one, other, name: str = "") -> list[str]:
+    """Name what is in one of two records alone, or not equal to the last bit."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return [] if same(one, other) else [name]
+    found = [f"{name}.{key} (in one alone)" for key in one.keys() ^ other.keys()]
+    for key in one.keys() & other.keys():
+        found += differences(one[key], other[key], f"{name}.{key}")
+    return sorted(found)
+
+
+def records(run: Path) -> dict:
+    """All that a run leaves behind, measurements apart."""
+    files = {"result.json": json.loads((run / "result.json").read_text())}
+    for name in ("last.ckpt", "best.ckpt"):
+        files[name] = torch.load(run / "checkpoints" / name, weights_only=True)
+    metrics = (run / "csv" / "metrics.csv").read_text()
+    return {"metrics.csv": metrics, **{k: comparable(v, run) for k, v in files.items()}}
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    found = differences(records(one), records(other), "run")
+    assert not found, f"not equal: {', '.join(found)}; what is a measurement is named in MEASURED"
 
 
 def same(a, b) -> bool:

@@ -1,6 +1,7 @@
 """The command that measures: what it counts, what it prints, what it refuses."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from trm.commands import CONF
 from trm.data import Sampler
 from trm.data.stand_in import stand_in
 from trm.tasks import Arc, Sudoku
+from trm.training import ceiling
 from trm.training.ceiling import Products, flops, square_ceiling
 
 TINY = ["model.dim=16", "model.hidden_multiple=8", "recursion.n=1", "recursion.T=2"]
@@ -95,8 +97,23 @@ def test_products_are_counted_forward_and_backward():
     assert flops(products.counts) == 3 * 2 * 5 * 3 * 7
 
 
-def test_a_ceiling_is_a_speed():
-    assert 1e8 < square_ceiling(torch.device("cpu"), torch.float32) < 1e15
+def test_a_ceiling_is_the_best_speed_of_large_products(monkeypatch):
+    speeds = iter([1e9, 4e9])
+
+    def at_known_speed(work, device):
+        with Products() as products:
+            work()
+        ((_, rows, inner, columns),) = products.counts
+        assert rows == inner == columns >= 1024
+        return flops(products.counts) / next(speeds)
+
+    monkeypatch.setattr(ceiling, "seconds", at_known_speed)
+    assert square_ceiling(torch.device("cpu"), torch.float32) == pytest.approx(4e9)
+    assert next(speeds, None) is None, "more than one size was tried"
+
+
+def test_work_is_timed_by_the_clock():
+    assert 0.02 < ceiling.seconds(lambda: time.sleep(0.02), torch.device("cpu")) < 0.2
 
 
 @pytest.mark.parametrize("task", [Sudoku(2, 2), Arc()])

@@ -1,8 +1,10 @@
 """Every experiment composes and builds, and states the published numbers."""
 
+from inspect import signature
+
 import pytest
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from tests.conftest import compose
@@ -162,17 +164,43 @@ def test_effective_depth_of_table_3(k, T, hrm_depth, trm_depth):
     assert built(TRM, f"recursion.n={2 * k}", f"recursion.T={T}")[1].effective_depth == trm_depth
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        *(
-            [f"{group}={path.stem}"]
-            for group in ("trainer", "logger", "callbacks", "optimizer", "model", "task", "data")
-            for path in sorted((CONF / group).glob("*.yaml"))
-        ),
-        *([f"debug={path.stem}"] for path in sorted((CONF / "debug").glob("*.yaml"))),
-    ],
-    ids=lambda overrides: overrides[0],
-)
-def test_every_option_of_every_group_composes(overrides):
-    OmegaConf.to_container(compose("train", *overrides), resolve=True)
+GROUPS = ("trainer", "logger", "callbacks", "optimizer", "model", "task", "data")
+
+
+def options(*groups: str):
+    return [
+        pytest.param(group, path, id=f"{group}={path.stem}")
+        for group in groups
+        for path in sorted((CONF / group).glob("*.yaml"))
+    ]
+
+
+def stated(path):
+    """What an option's file says, with the option it starts from."""
+    said = OmegaConf.load(path)
+    parents = [path.with_stem(name) for name in said.pop("defaults", [])]
+    return OmegaConf.merge(*map(stated, parents), said)
+
+
+def constructors(config):
+    """Every part of a config that names what is made of it."""
+    if not isinstance(config, dict):
+        return []
+    found = [part for value in config.values() for part in constructors(value)]
+    return [config, *found] if "_target_" in config else found
+
+
+@pytest.mark.parametrize(("group", "path"), options(*GROUPS))
+def test_every_option_of_every_group_is_what_its_file_states(group, path):
+    cfg = compose("train", "experiment=[]", f"{group}={path.stem}")
+    assert cfg[group] == stated(path)
+    for part in constructors(OmegaConf.to_container(cfg, resolve=True)[group]):
+        arguments = {key: value for key, value in part.items() if not key.startswith("_")}
+        signature(get_object(part["_target_"])).bind_partial(**arguments)
+
+
+@pytest.mark.parametrize(("group", "path"), options("debug"))
+def test_debug_options_change_what_they_state_alone(group, path):
+    cfg = compose("train", f"{group}={path.stem}")
+    assert cfg == OmegaConf.merge(compose("train"), OmegaConf.load(path))
+    assert cfg != compose("train")

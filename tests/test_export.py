@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
 
 import trm
+from tests.conftest import tiny_model
 from trm import export, exported
 from trm.data import generated
 from trm.data.sampler import Batch
@@ -43,8 +43,6 @@ def attention(**changes):
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     """One small model of each mixing, exported in every format once."""
-    for kind in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(kind)
     models = {"mlp": tiny_model(layers=1, n=1, T=2).eval(), "attention": attention().eval()}
     found = {}
     for name, model in models.items():

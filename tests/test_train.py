@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from tests.conftest import TINY, compose, same
-from trm import InputError, load
+from trm import InputError, load, train
 from trm.checkpoints import native
-from trm.commands import load_data
+from trm.commands import load_data, run_command
 from trm.compare import main as compare
 from trm.evaluate import run_evaluation
 from trm.report.results import read_result, write_json
@@ -30,13 +30,6 @@ def run(*arguments: str, cwd: Path, command: str = "train") -> subprocess.Comple
         text=True,
         timeout=300,
     )
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> tuple[Path, dict]:
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    result = run_training(compose("train", *TINY, f"run_dir={folder}"))
-    return folder, result
 
 
 def test_a_run_keeps_config_checkpoints_metrics_and_result(trained):
@@ -223,21 +216,37 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path):
         native.read(tmp_path / "file.ckpt")
 
 
-def test_the_command_line_explains_in_one_line(tmp_path):
-    for arguments, said in (
-        (["model.dimm=3"], "'model.dimm' does not exist; did you mean model.dim?"),
-        (["experiment=sudoku_5x5"], "Could not find 'experiment/sudoku_5x5'"),
-        (["trainer.max_steps=many"], "max_steps"),
-        (["train.N_sup=0"], "train.N_sup=0 must be at least 1"),
-        (["~ema"], "config key ema is gone; set ema=null"),
-        (["logger=null"], "must be a string or a list. Got NoneType"),
-        (["trainer=[1,2]"], "name an option as in --help"),
-    ):
-        process = run(*arguments, cwd=tmp_path)
-        assert process.returncode == 2, process.stderr
-        assert process.stderr.startswith("error: "), process.stderr
-        assert process.stderr.count("\n") == 1, process.stderr
-        assert said in process.stderr
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model.dimm=3", "'model.dimm' does not exist; did you mean model.dim?"),
+        ("experiment=sudoku_5x5", "Could not find 'experiment/sudoku_5x5'"),
+        ("trainer.max_steps=many", "max_steps"),
+        ("train.N_sup=0", "train.N_sup=0 must be at least 1"),
+        ("footprint.watts=-3", "footprint.watts=-3 must be positive"),
+        ("~ema", "config key ema is gone; set ema=null"),
+        ("logger=null", "must be a string or a list. Got NoneType"),
+        ("trainer=[1,2]", "name an option as in --help"),
+    ],
+)
+def test_the_command_line_explains_in_one_line(tmp_path, monkeypatch, capsys, argument, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # which the command sets, and nothing takes back
+    monkeypatch.setattr(sys, "argv", ["trm.train", argument])
+    with pytest.raises(SystemExit) as ended:
+        run_command(train._main, "train")
+    assert ended.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: "), printed
+    assert printed.count("\n") == 1, printed
+    assert said in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_ends_the_command_as_a_user_starts_it(tmp_path):
+    process = run("train.N_sup=0", cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr == "error: train.N_sup=0 must be at least 1\n"
     assert list(tmp_path.iterdir()) == []
 
 

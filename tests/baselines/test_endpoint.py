@@ -14,8 +14,6 @@ from trm.baselines.endpoint import OPENAI, Address, Endpoint
 from trm.baselines.spending import Budget
 from trm.errors import InputError
 
-pytest.importorskip("openai")
-
 KEY = "sk-a-key-that-nobody-may-see"
 MESSAGES = [{"role": "user", "content": "Solve this."}]
 

@@ -46,7 +46,6 @@ def offline_and_without_keys(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def granite(tmp_path_factory) -> Path:
     """A GraniteMoe model of 40,000 random weights, with a tokenizer that reads bytes."""
-    pytest.importorskip("transformers")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GraniteMoeConfig, GraniteMoeForCausalLM, PreTrainedTokenizerFast
 
@@ -77,8 +76,6 @@ def granite(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def served(granite, tmp_path_factory) -> str:
     """The base URL of a process of ``transformers serve``, ended with the tests."""
-    for name in ("fastapi", "uvicorn", "openai"):
-        pytest.importorskip(name)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
