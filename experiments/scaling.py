@@ -20,11 +20,12 @@ from trm.errors import InputError
 from trm.inference.evaluation import answers
 from trm.models import TinyRecursiveModel
 from trm.models.layers import Mixing
+from trm.models.likelihoods import stablemax_cross_entropy
 from trm.models.trm import Positions
 from trm.report.plots import Curve, exponent, power_laws
 from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.training.ceiling import seconds
-from trm.training.losses import stablemax_cross_entropy, step_loss
+from trm.training.losses import step_loss
 
 RESULTS = Path(__file__).parent / "results"
 MIXING: dict[Mixing, Positions] = {"attention": "rotary", "mlp": "none"}

@@ -20,6 +20,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from trm.build import build, nearest
+from trm.checkpoints.continuing import CAME_LATER
 from trm.checkpoints.native import build_model
 from trm.commands import composed, load_data
 from trm.errors import InputError
@@ -43,9 +44,6 @@ _DECIDES_NOTHING = {
     *(("data", "path"), ("model", "identifiers")),  # the data's checksum says it
     *(("train", key) for key in ("micro_batch", "eval_batch_size", "log_every_n_steps")),
 }
-# Options that came after results were recorded, with the value that changes nothing: at it they
-# are left out of a recipe's hash, so that old results stay what they are.
-_CAME_LATER: dict[tuple[str, str], Any] = {}
 
 
 @dataclass(frozen=True)
@@ -226,18 +224,13 @@ def recipe_hash(config: Mapping[str, Any]) -> str:
     for name, keys in _DECIDES_OF.items():
         kept[name] = {key: config[name][key] for key in keys}
     kept |= {name: config[name] for name in _DECIDES_IF_GIVEN if config.get(name)}
+    # What came after results were recorded counts where it differs from what these were made with.
+    kept |= {k: config[k] for k, was in CAME_LATER.items() if config.get(k) not in (None, was)}
     for group, settings in kept.items():
         if isinstance(settings, dict):
-            kept[group] = {key: v for key, v in settings.items() if _decides(group, key, v)}
+            kept[group] = {k: v for k, v in settings.items() if (group, k) not in _DECIDES_NOTHING}
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _decides(group: str, key: str, value: Any) -> bool:
-    place = group, key
-    if place in _DECIDES_NOTHING:
-        return False
-    return place not in _CAME_LATER or _CAME_LATER[place] != value
 
 
 def identity(recipe: str, data: str, seed: int) -> str:

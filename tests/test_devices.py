@@ -9,9 +9,10 @@ from trm.data import Batch
 from trm.data.arc import ArcBuilder
 from trm.data.arc_files import ArcTask
 from trm.models import TinyRecursiveModel
+from trm.models.likelihoods import stablemax_cross_entropy
 from trm.tasks import Maze, Sudoku
 from trm.training.carry import Carry, steps_to_take
-from trm.training.losses import continue_target, stablemax_cross_entropy, step_loss
+from trm.training.losses import continue_target, step_loss
 from trm.training.optimizers import AdamATan2, CompositeOptimizer, SignSGD
 
 

@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "InputError": "trm.errors",
     "TinyRecursiveModel": "trm.models.trm",
+    "Batched": "trm.support.batched",
+    "RecursiveModel": "trm.models.recursion",
+    "DeepRecursion": "trm.models.trm",
     "State": "trm.models.recursion",
     "Step": "trm.models.recursion",
     "trajectory": "trm.models.recursion",
@@ -21,6 +24,11 @@ _PUBLIC = {
     "Maze": "trm.tasks.maze",
     "HierarchicalReasoningModel": "trm.models.hrm",
     "DirectPrediction": "trm.models.direct",
+    "PuzzleData": "trm.data.puzzles",
+    "PuzzleSet": "trm.data.puzzles",
+    "Objective": "trm.training.objectives",
+    "disturbed": "trm.training.objectives",
+    "CompositeOptimizer": "trm.training.optimizers",
     "load": "trm.checkpoints.opening",
     "save": "trm.checkpoints.opening",
     "save_published": "trm.checkpoints.published",
@@ -33,17 +41,21 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 if TYPE_CHECKING:
     from trm.checkpoints.opening import load, save
     from trm.checkpoints.published import save_published
+    from trm.data.puzzles import PuzzleData, PuzzleSet
     from trm.errors import InputError
     from trm.inference.compute import Compute
     from trm.inference.solver import Solution, Solver
     from trm.models.direct import DirectPrediction
     from trm.models.hrm import HierarchicalReasoningModel
-    from trm.models.recursion import State, Step, trajectory
-    from trm.models.trm import TinyRecursiveModel
+    from trm.models.recursion import RecursiveModel, State, Step, trajectory
+    from trm.models.trm import DeepRecursion, TinyRecursiveModel
+    from trm.support.batched import Batched
     from trm.tasks.arc import Arc
     from trm.tasks.base import Task
     from trm.tasks.maze import Maze
     from trm.tasks.sudoku import Sudoku
+    from trm.training.objectives import Objective, disturbed
+    from trm.training.optimizers import CompositeOptimizer
 
 
 def __getattr__(name: str) -> Any:

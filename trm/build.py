@@ -22,7 +22,8 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
         config: plain mapping with ``_target_``
         kind: class the target must be or derive from
         group: config group, for messages
-        given: arguments that no config knows, such as the vocabulary's size
+        given: what only code knows, such as the vocabulary's size; of this a target gets what its
+            arguments name
 
     Raises:
         InputError: an unknown target or an argument it does not take
@@ -35,7 +36,8 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
         lacking = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
         raise InputError(f"{group}._target_={config['_target_']} lacks {lacking}; define it")
     check_arguments(target, arguments, group)
-    return target(**arguments, **given)
+    named = inspect.signature(target).parameters.keys() - arguments.keys()
+    return target(**arguments, **{name: given[name] for name in given if name in named})
 
 
 def locate(path: str, group: str) -> Any:

@@ -297,7 +297,7 @@ def _print_heading(
 
 def _main(cfg: DictConfig) -> float | None:
     """Return the validated accuracy, for sweeps."""
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = continuing.merged_overrides([], HydraConfig.get().overrides.task)
     resumed = continuing.find(cfg.ckpt_path, cfg.run_dir)
     if resumed is not None and resumed.overrides:
         # The run's own command line comes first: continuing it need not repeat that.

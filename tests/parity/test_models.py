@@ -5,7 +5,8 @@ import torch
 
 from tests.parity.arrays import Published, error
 from trm.models import trajectory
-from trm.training.losses import continue_target, stablemax_cross_entropy, step_loss
+from trm.models.likelihoods import stablemax_cross_entropy
+from trm.training.losses import continue_target, step_loss
 
 MODELS = ["trm_att", "trm_mlp", "trm_att_learned_positions", "hrm"]
 
@@ -25,8 +26,8 @@ def test_three_supervision_steps(name):
                 "z_H": step.state.y,
                 "z_L": step.state.z,
                 "loss": loss.total.sum(),
-                "lm_loss": loss.answer.sum(),
-                "q_halt_loss": loss.halt.sum(),
+                "lm_loss": loss.losses["answer"].sum(),
+                "q_halt_loss": loss.losses["halt"].sum(),
             }
             for key, value in computed.items():
                 assert error(value, published[f"eval/step{k}/{key}"]) < 1e-9, (k, key)

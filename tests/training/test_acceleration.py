@@ -9,9 +9,10 @@ from tests.conftest import tiny_model
 from trm import InputError
 from trm.data import Batch
 from trm.models import HierarchicalReasoningModel
+from trm.models.likelihoods import stablemax_cross_entropy
 from trm.training import acceleration
 from trm.training.acceleration import compiling, training_flops
-from trm.training.losses import stablemax_cross_entropy, step_loss
+from trm.training.losses import step_loss
 
 CPU = torch.device("cpu")
 

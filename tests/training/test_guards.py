@@ -77,7 +77,7 @@ def test_a_tally_without_steps_has_nothing_to_tell():
 def test_a_tally_is_exact_under_autocast():
     ones, halted = torch.ones(768), torch.arange(768) < 701
     right = halted.new_ones(768)
-    loss = StepLoss(ones, ones, ones, right, ones, right)
+    loss = StepLoss(ones, {"answer": ones, "halt": ones}, right, ones, right)
     empty = torch.zeros(768, 1)
     carry = Carry(Batch(empty, empty, empty[:, 0]), State(empty, empty), 3 * ones.long(), halted)
     tally = Tally()

@@ -3,12 +3,8 @@ import torch
 
 from trm import InputError
 from trm.models import State, Step
-from trm.training.losses import (
-    answer_loss,
-    softmax_cross_entropy,
-    stablemax_cross_entropy,
-    step_loss,
-)
+from trm.models.likelihoods import answer_loss, softmax_cross_entropy, stablemax_cross_entropy
+from trm.training.losses import step_loss
 
 
 def a_step(y_hat, q_hat=0.0):
@@ -75,8 +71,8 @@ def test_hits_and_halting_target():
     assert loss.exact.tolist() == [True, False]
     assert loss.cell.tolist() == [1.0, 0.5]
     assert loss.halt_right.tolist() == [True, False]
-    assert loss.halt[0] < 0.1 < 3 < loss.halt[1]
-    torch.testing.assert_close(loss.total, loss.answer + loss.halt / 2)
+    assert loss.losses["halt"][0] < 0.1 < 3 < loss.losses["halt"][1]
+    torch.testing.assert_close(loss.total, loss.losses["answer"] + loss.losses["halt"] / 2)
 
 
 def test_an_unknown_loss_is_refused():

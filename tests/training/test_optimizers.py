@@ -1,12 +1,15 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conftest import same, tiny_model
 from tests.parity.arrays import Published, error
 from trm import InputError
 from trm.models.identifiers import IdentifierTable
-from trm.training.optimizers import AdamATan2, CompositeOptimizer, SignSGD, lr_scale
+from trm.train import run_training
+from trm.training.optimizers import AdamATan2, CompositeOptimizer, SignSGD, lr_scale, muon
 
 
 def test_adam_atan2_updates_are_the_published_ones():
@@ -95,3 +98,35 @@ def test_warm_up_then_constant_or_cosine():
     assert constant == [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1, 1]
     cosine = [lr_scale(k, 2, 10, 0.2) for k in (0, 1, 2, 6, 10, 99)]
     assert cosine == pytest.approx([0.5, 1.0, 1.0, 0.6, 0.2, 0.2])
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest():
+    model = tiny_model(mixing="attention", positions="learned")
+    optimizer = muon(model.named_parameters())
+    matrices, rest = (part.param_groups[0]["param_names"] for part in optimizer.parts)
+    assert all(name.startswith("net.") for name in matrices)
+    assert len(matrices) == 2 * 4  # in each block: queries with keys and values, out, and SwiGLU
+    assert {"embedding.weight", "positions", "answer_head.weight", "halt_head.bias"} <= {*rest}
+    assert len(matrices) + len(rest) == len([*model.parameters()])
+
+
+def test_muon_needs_a_matrix():
+    with pytest.raises(InputError, match="the network has none; take adamw"):
+        muon([("embedding.weight", torch.nn.Parameter(torch.ones(2, 2)))])
+
+
+def test_a_run_with_muon_learns_and_resumes_to_the_bit(tiny_config, tmp_path):
+    changes = "optimizer=muon", "checkpoint.every_n_steps=3", "model.prefix_len=1"
+    whole = run_training(tiny_config(*changes))
+    first = run_training(
+        tiny_config(*changes, f"run_dir={tmp_path / 'cut'}", "trainer.max_steps=3")
+    )
+    folder = first["config"]["run_dir"]
+    rest = run_training(tiny_config(*changes, f"ckpt_path={folder}", f"run_dir={folder}"))
+    assert rest["steps"] == 6
+    ends = [
+        torch.load(Path(run["config"]["run_dir"], "checkpoints", "last.ckpt"), weights_only=True)
+        for run in (whole, rest)
+    ]
+    for name in ("state_dict", "optimizer_states", "carry"):
+        assert same(ends[0][name], ends[1][name])

@@ -18,6 +18,10 @@ MAY_CHANGE = (
     *("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from"),
     *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps", "data.path"),
 )
+# Sections that came after checkpoints and results were written, as what these were made with.
+CAME_LATER: dict[str, dict[str, Any]] = {
+    "objective": {"_target_": "trm.training.objectives.Objective", "unroll": 1, "start": "fixed"},
+}
 _OF_ONE_COMMAND = ("ckpt_path", "run_dir")  # overrides that a continued run does not inherit
 
 
@@ -118,7 +122,7 @@ def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256:
             f"{checkpoint.path} has its {checkpoint.step} steps behind it; to go on, set "
             f"trainer.max_steps above {max(max_steps, checkpoint.step)}"
         )
-    old, new = (_flat(c) for c in (checkpoint.config, config))
+    old, new = (_flat(CAME_LATER | c) for c in (checkpoint.config, config))
     changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     bends_schedule = config["train"]["lr_min_ratio"] != 1
     refused = [

@@ -84,6 +84,16 @@ class Task(ABC):
         return prod(self.grid_shape)
 
     @property
+    def groups(self) -> dict[str, list[list[int]]]:
+        """Name the groups of cells that belong together, each a list of lists of cells.
+
+        Rows and columns unless a task has more, as Sudoku has boxes.
+        """
+        rows, columns = self.grid_shape
+        grid = np.arange(rows * columns).reshape(rows, columns)
+        return {"rows": grid.tolist(), "columns": grid.T.tolist()}
+
+    @property
     def has_rules(self) -> bool:
         """Whether an answer can be checked without its label."""
         return "valid" in self.measures

@@ -54,12 +54,16 @@ class Sudoku(Task):
         row, col = np.divmod(np.arange(self.cells), self.size)
         return (row // self.box_rows) * self.box_rows + col // self.box_cols
 
+    @property
+    def groups(self) -> dict[str, list[list[int]]]:
+        """Return the cells of every row, column and box."""
+        boxes = np.argsort(self.box_of_cell, kind="stable").reshape(self.size, self.size)
+        return super().groups | {"boxes": boxes.tolist()}
+
     @cached_property
     def units(self) -> np.ndarray:
         """Cells of every row, column and box, in this order: (3 * size, size) int64."""
-        grid = np.arange(self.cells).reshape(self.size, self.size)
-        boxes = np.argsort(self.box_of_cell, kind="stable").reshape(self.size, self.size)
-        return np.concatenate([grid, grid.T, boxes])
+        return np.concatenate([*self.groups.values()])
 
     def symmetries(self, keys: Tensor) -> Symmetry:
         """Permute digits, rows in bands, bands, columns in stacks, stacks; transpose squares.

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
-from trm.build import check_arguments
+from trm.build import build, check_arguments
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.devices import pick_device, pick_precision
@@ -15,6 +14,7 @@ from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 from trm.training.ema import EMA
 from trm.training.module import DeepSupervision, MakeOptimizer
+from trm.training.objectives import Objective
 
 _BATCH_SIZES = ("batch_size", "eval_batch_size")  # of the section train, for the data module
 
@@ -29,8 +29,9 @@ def training_module(config: dict[str, Any], task: Task, model: RecursiveModel) -
     settings = {name: value for name, value in config["train"].items() if name not in batch_sizes}
     check_arguments(PuzzleDataModule, batch_sizes, "train")
     check_arguments(DeepSupervision, settings, "train")
-    optimizer = _optimizer(config["optimizer"])
-    return DeepSupervision(model, task, optimizer, seed=config["seed"], **settings)
+    optimizer = _optimizer(config["optimizer"], model)
+    objective = config.get("objective") and build(config["objective"], Objective, "objective")
+    return DeepSupervision(model, task, optimizer, objective, seed=config["seed"], **settings)
 
 
 def data_module(config: dict[str, Any], task: Task, data: PuzzleData) -> PuzzleDataModule:
@@ -58,11 +59,13 @@ def precision(trainer: dict[str, Any]) -> Any:
         return "32-true"
 
 
-def _optimizer(config: dict[str, Any]) -> MakeOptimizer:
-    """Make the function that makes the optimizer, and try it on one parameter."""
+def _optimizer(config: dict[str, Any], model: RecursiveModel) -> MakeOptimizer:
+    """Make the function that makes the optimizer from named parameters, and try it on the model."""
     try:
         make: MakeOptimizer = instantiate(config, _convert_="all")
-        make([torch.nn.Parameter(torch.zeros(1))])
+        make(model.named_parameters())
+    except InputError:
+        raise
     except Exception as error:  # each optimizer refuses bad values in its own way
         said = " ".join(str(error).split())
         raise InputError(f"optimizer: {said}") from None

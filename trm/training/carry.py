@@ -44,16 +44,19 @@ class Carry(Batched):
         admitted = self.where(~self.halted, Carry.empty(batch, initial))
         return replace(admitted, halted=torch.zeros_like(self.halted))
 
-    def advance(self, state: Batched, q_hat: Tensor, N_sup: int, must_take: Tensor) -> "Carry":
-        """Take on the state after a supervision step and mark who halts.
+    def advance(
+        self, state: Batched, q_hat: Tensor, N_sup: int, must_take: Tensor, taken: int = 1
+    ) -> "Carry":
+        """Take on the state after supervision steps and mark who halts.
 
         Args:
-            state: after the step; its gradient is cut
+            state: after the steps; its gradient is cut
             q_hat: halting logits, (batch,)
             N_sup: the most steps a puzzle may take
             must_take: the fewest steps each puzzle must take, (batch,) int64
+            taken: supervision steps since the last state
         """
-        steps = self.steps + 1
+        steps = self.steps + taken
         halted = should_halt(q_hat, steps, N_sup) & (steps >= must_take)
         return Carry(self.puzzles, state.detach(), steps, halted)
 

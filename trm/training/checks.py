@@ -12,7 +12,7 @@ from trm.training.module import validated
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("task", "data", "model", "optimizer", "recursion", "train", "trainer"), dict),
     **dict.fromkeys(("checkpoint", "footprint", "test"), dict),
-    **dict.fromkeys(("ema", "logger", "callbacks"), dict | None),
+    **dict.fromkeys(("ema", "logger", "callbacks", "objective"), dict | None),
     **dict.fromkeys(("run_dir", "ckpt_path", "init_from"), str | None),
     "seed": int,
 }

@@ -1,89 +1,61 @@
 """Losses of one supervision step, per puzzle."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trm.data.sampler import Batch
-from trm.errors import check_choice
-from trm.models.recursion import RecursiveModel, State, Step
+from trm.models.likelihoods import AnswerLoss
+from trm.models.recursion import RecursiveModel, Step
+from trm.support.batched import Batched
 from trm.tasks.base import PAD
 
 _HALT_WEIGHT = 0.5  # of the halting loss beside the answer loss (published code)
 
-AnswerLoss = Callable[[Tensor, Tensor], Tensor]
-
 
 @dataclass(frozen=True)
 class StepLoss:
-    """Losses and hits of one supervision step, all (batch,).
+    """Losses and hits of one supervision step, or means over several; all (batch,).
 
     Attributes:
-        total: answer loss + ½ · halting loss (+ ½ · continue loss); alone carries gradient
-        answer: mean cross-entropy of the labelled cells
-        halt: binary cross-entropy of ``q_hat`` against ``exact``
+        total: of all losses; alone carries gradient
+        losses: by name; ``answer`` is the mean cross-entropy of the labelled cells, ``halt`` the
+            binary cross-entropy of ``q_hat`` against ``exact``
         exact: bool, every labelled cell right
         cell: share of labelled cells right
         halt_right: bool, ``q_hat > 0`` agrees with ``exact``
     """
 
     total: Tensor
-    answer: Tensor
-    halt: Tensor
+    losses: dict[str, Tensor]
     exact: Tensor
     cell: Tensor
     halt_right: Tensor
 
+    def plus(self, **losses: Tensor) -> "StepLoss":
+        """Add further losses, weighted as they are, (batch,) each."""
+        detached = {name: loss.detach() for name, loss in losses.items()}
+        total = sum(losses.values(), self.total)
+        return replace(self, total=total, losses=self.losses | detached)
 
-def stablemax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
-    """Cross-entropy under stable-max, ``s(x) / Σ s(x)`` with ``s(x) = x + 1`` or ``1 / (1 − x)``.
-
-    Prieto et al., arXiv 2501.04697. Computed as ``log(1 + wrong / right)`` from sums of ``s`` over
-    the wrong tokens and over the right one: nothing cancels, so float32 is as good as the float64
-    that the published code needs for the difference of two logarithms.
-
-    Args:
-        y_hat: logits, (..., vocab)
-        y_true: tokens, (...) int64
-
-    Returns:
-        one loss per cell, (...), float32 or wider
-    """
-    x = y_hat.to(torch.promote_types(y_hat.dtype, torch.float32))
-    # clamp keeps the branch not taken finite, for its gradient would be NaN otherwise
-    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
-    token = y_true.unsqueeze(-1)
-    right = s.gather(-1, token).squeeze(-1)
-    wrong = s.scatter(-1, token, 0).sum(-1)
-    return torch.log1p(wrong / right)
-
-
-def softmax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
-    """Plain cross-entropy; arguments and result as for ``stablemax_cross_entropy``."""
-    return F.cross_entropy(y_hat.flatten(0, -2), y_true.flatten(), reduction="none").view_as(y_true)
-
-
-_ANSWER_LOSSES: dict[str, AnswerLoss] = {
-    "stablemax": stablemax_cross_entropy,
-    "softmax": softmax_cross_entropy,
-}
-
-
-def answer_loss(name: str) -> AnswerLoss:
-    """Look up an answer loss by its config name.
-
-    Raises:
-        InputError: unknown name
-    """
-    check_choice(_ANSWER_LOSSES, "train.", loss=name)
-    return _ANSWER_LOSSES[name]
+    @classmethod
+    def mean(cls, steps: Sequence["StepLoss"]) -> "StepLoss":
+        """Average the losses of steps that learn together; the hits are those of the last."""
+        if len(steps) == 1:
+            return steps[0]
+        losses = {
+            name: torch.stack([step.losses[name] for step in steps]).mean(0)
+            for name in steps[0].losses
+        }
+        total = torch.stack([step.total for step in steps]).mean(0)
+        return replace(steps[-1], total=total, losses=losses)
 
 
 @torch.no_grad()
-def continue_target(model: RecursiveModel, puzzles: Batch, state: State, last: Tensor) -> Tensor:
+def continue_target(model: RecursiveModel, puzzles: Batch, state: Batched, last: Tensor) -> Tensor:
     """Look one supervision step ahead for the value of going on, (batch,) in [0, 1].
 
     The sigmoid of the next step's halting logit where it is the ``last``, else of the better of
@@ -123,4 +95,5 @@ def step_loss(
             q_continue, target.to(total.dtype), reduction="none"
         )
     halt_right = (step.q_hat.detach() > 0) == exact
-    return StepLoss(total, answer_per_puzzle.detach(), halt.detach(), exact, cell, halt_right)
+    losses = {"answer": answer_per_puzzle.detach(), "halt": halt.detach()}
+    return StepLoss(total, losses, exact, cell, halt_right)

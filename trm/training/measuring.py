@@ -16,6 +16,7 @@ from trm.data.sampler import Batch
 from trm.devices import autocast, peak_memory, start_peak_memory
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
+from trm.training.carry import Carry
 from trm.training.ceiling import Product, Products, ceiling_at, flops, seconds, square_ceiling
 from trm.training.checks import check_config, check_identifiers
 from trm.training.clock import StepClock
@@ -210,7 +211,8 @@ class _Clocked:
         tokens = torch.ones(batch_size, self.subject.task.cells, dtype=torch.int64, device="meta")
         puzzles = Batch(tokens, tokens, tokens[:, 0])
         with Products() as products:
-            _, loss = module.supervise(puzzles, self.empty.initial_state(batch_size), tokens[:, 0])
+            carry = Carry.empty(puzzles, self.empty.initial_state(batch_size))
+            _, loss = module.supervise(carry, tokens[:, 0])
             loss.total.sum().backward()
         return products.counts
 

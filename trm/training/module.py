@@ -11,21 +11,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from trm import processes
+from trm import counter_rng, processes
 from trm.data.sampler import Batch
 from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.inference.evaluation import answers, count_right
+from trm.models.likelihoods import answer_loss
 from trm.models.recursion import Halting, RecursiveModel, Step, halting_logit
 from trm.support.batched import Batched
 from trm.tasks.base import Task
 from trm.training.acceleration import Compiling, compiling
 from trm.training.carry import Carry, steps_to_take
 from trm.training.guards import HaltingWatch, all_finite, diverged
-from trm.training.losses import StepLoss, answer_loss, continue_target, step_loss
+from trm.training.losses import StepLoss, continue_target
+from trm.training.objectives import Objective
 from trm.training.optimizers import CompositeOptimizer, SignSGD, lr_scale
 from trm.training.tally import Measured, Tally, first_bad_step
 
-MakeOptimizer = Callable[[Iterable[nn.Parameter]], Optimizer]
+MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
+
+_OBJECTIVE = 2  # tells this use of (seed, step, slot) from the sampler's and the exploration's
 
 
 def validated(task: Task) -> list[str]:
@@ -43,7 +47,8 @@ class DeepSupervision(LightningModule):
     Args:
         model: any model with the signature of ``RecursiveModel``
         task: for validity in validation
-        optimizer: makes the network's optimizer from its parameters
+        optimizer: makes the network's optimizer from its named parameters
+        objective: how a trajectory learns; None for deep supervision as published
         N_sup: the most supervision steps per puzzle, in training and validation
         micro_batch: puzzles advanced at once; null for the whole batch. The result is the same.
         loss: ``stablemax`` or ``softmax`` cross-entropy of the answer
@@ -73,6 +78,7 @@ class DeepSupervision(LightningModule):
         model: RecursiveModel,
         task: Task,
         optimizer: MakeOptimizer,
+        objective: Objective | None = None,
         N_sup: int = 16,
         micro_batch: int | None = None,
         loss: str = "stablemax",
@@ -111,6 +117,8 @@ class DeepSupervision(LightningModule):
         self.model, self.task = model, task
         self.make_optimizer = optimizer
         self.N_sup = 1 if model.one_pass else N_sup
+        self.objective = Objective() if objective is None else objective
+        _check_unroll(self.objective.unroll, model, self.N_sup)
         self.micro_batch = micro_batch
         self.answer_loss = answer_loss(loss)
         self.halting = halting
@@ -141,7 +149,7 @@ class DeepSupervision(LightningModule):
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
         # Frozen parameters (identifiers_only) have no gradient, and an optimizer skips those.
-        optimizer = self.make_optimizer(self.model.parameters())
+        optimizer = self.make_optimizer(self.model.named_parameters())
         if self.model.identifiers is not None:
             rows = SignSGD(self.model.identifiers, self.identifier_lr, self.identifier_weight_decay)
             optimizer = CompositeOptimizer(optimizer, rows)
@@ -154,14 +162,17 @@ class DeepSupervision(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Advance every puzzle in hand by one supervision step and learn from it."""
         optimizer = cast(LightningOptimizer, self.optimizers())
-        initial = self.model.initial_state(len(batch))
-        k = self.global_step
+        k, unroll = self.global_step, self.objective.unroll
+        slots = torch.arange(len(batch), device=batch.x_input.device)
+        slots = slots + self.trainer.global_rank * len(batch)
+        keys = counter_rng.key(self.seed, k, slots, _OBJECTIVE)
+        initial = self.objective.initial_state(self.model, keys)
         carry = (self.carry or Carry.empty(batch, initial)).admit(batch, initial)
 
         optimizer.zero_grad()
         states, q_hats, losses = [], [], []
         for part, is_last in self._slices(len(batch)):
-            step, loss = self.supervise(carry.puzzles[part], carry.state[part], carry.steps[part])
+            step, loss = self.supervise(carry[part], keys[part])
             with nullcontext() if is_last else self._gradients_kept_local():
                 self.manual_backward(loss.total.sum() / len(batch))
             states.append(step.state.detach())
@@ -173,32 +184,38 @@ class DeepSupervision(LightningModule):
         optimizer.step()
         cast(LambdaLR, self.lr_schedulers()).step()
 
-        slots = torch.arange(len(batch), device=batch.x_input.device)
-        slots = slots + self.trainer.global_rank * len(batch)
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
         q_hat = torch.cat(q_hats)
-        self.carry = carry.advance(Batched.cat(states), q_hat, self.N_sup, must_take)
+        self.carry = carry.advance(Batched.cat(states), q_hat, self.N_sup, must_take, unroll)
         self.tally.add(losses, q_hat, self.carry)
 
-    def supervise(self, puzzles: Batch, state: Batched, steps: Tensor) -> tuple[Step, StepLoss]:
-        """Take one supervision step and score it.
+    def supervise(self, carry: Carry, keys: Tensor) -> tuple[Step, StepLoss]:
+        """Take the supervision steps that learn together, and score each.
 
         Args:
-            puzzles: in hand
-            state: where each stands
-            steps: taken before, (batch,) int64
+            carry: puzzles in hand
+            keys: of what the objective draws, (batch,) int64
+
+        Returns:
+            the last step, and the mean of the losses
         """
+        puzzles, state, taken = carry.puzzles, carry.state, carry.steps
         if self._compiled is None:
             shape, device = puzzles.x_input.shape, puzzles.x_input.device
             steps_in_all = self.trainer.max_steps
             self._compiled = compiling(self.compiling, self.model, shape, device, steps_in_all)
-        with self._compiled:
-            step = self.model(puzzles.x_input, puzzles.puzzle_id, state)
-            target = None
-            if self.halting == "continue":
-                last = steps + 1 >= self.N_sup
-                target = continue_target(self.model, puzzles, step.state.detach(), last)
-        return step, step_loss(step, puzzles.y_true, self.answer_loss, target)
+        losses = []
+        for number in range(1, self.objective.unroll + 1):
+            state = self.objective.before_step(state, counter_rng.key(keys, number))
+            with self._compiled:
+                step = self.model(puzzles.x_input, puzzles.puzzle_id, state)
+                target = None
+                if self.halting == "continue":
+                    last = taken + number >= self.N_sup
+                    target = continue_target(self.model, puzzles, step.state.detach(), last)
+            state = step.state
+            losses.append(self.objective.score(step, puzzles, self.answer_loss, target))
+        return step, StepLoss.mean(losses)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Read the training metrics off the device, now and then."""
@@ -291,3 +308,19 @@ class DeepSupervision(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.global_step)
             logger.save()
+
+
+def _check_unroll(unroll: int, model: RecursiveModel, N_sup: int) -> None:
+    """Refuse steps that are to learn together and cannot."""
+    if unroll == 1:
+        return
+    if (T := getattr(model, "T", 1)) > 1:
+        raise InputError(
+            f"objective.unroll={unroll} needs recursion.T=1: the first of T={T} cycles carry no "
+            f"gradient and would cut it between the steps"
+        )
+    if N_sup % unroll:
+        raise InputError(
+            f"train.N_sup={N_sup} must be a multiple of objective.unroll={unroll}, since so many "
+            f"steps are taken together"
+        )

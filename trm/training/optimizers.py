@@ -1,12 +1,12 @@
-"""AdamATan2, the learning-rate schedule, and one optimizer for network and identifier rows."""
+"""AdamATan2, Muon for matrices, the learning-rate schedule, and several optimizers as one."""
 
 from collections.abc import Callable, Iterable
 from math import cos, pi
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
 
 from trm.errors import InputError
 from trm.models.identifiers import IdentifierTable
@@ -73,6 +73,46 @@ class AdamATan2(Optimizer):
             p.sub_(torch.atan2(first, second), alpha=size)
 
 
+def muon(
+    params: Iterable[tuple[str, nn.Parameter]],
+    lr: float = 0.02,
+    momentum: float = 0.9,
+    weight_decay: float = 0.01,
+    adamw_lr: float = 3e-3,
+    betas: tuple[float, float] = (0.9, 0.95),
+    adamw_weight_decay: float = 0.1,
+) -> "CompositeOptimizer":
+    """Make Muon for the network's matrices (Jordan et al. 2024) and AdamW for everything else.
+
+    Embeddings, heads, positions, vectors and kernels are AdamW's, as with everyone who reports
+    gains with Muon. Updates of a matrix are scaled by ``sqrt(max(1, rows / columns))``.
+
+    Args:
+        params: named parameters of the model
+        lr: learning rate of the matrices
+        momentum: of Nesterov's kind, for the matrices
+        weight_decay: of the matrices, decoupled
+        adamw_lr: learning rate of the rest
+        betas: of AdamW
+        adamw_weight_decay: of the rest
+
+    Raises:
+        InputError: a network without matrices, or a value that either optimizer refuses
+    """
+    named = list(params)
+    others = ("embedding", "head", "positions")
+    matrices = [(n, p) for n, p in named if p.dim() == 2 and not any(word in n for word in others)]
+    if not matrices:
+        raise InputError("optimizer=muon is for matrices, and the network has none; take adamw")
+    rest = [(name, p) for name, p in named if all(p is not matrix for _, matrix in matrices)]
+    parts: list[Optimizer] = [
+        Muon(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="original")
+    ]
+    if rest:
+        parts.append(AdamW(rest, lr=adamw_lr, betas=betas, weight_decay=adamw_weight_decay))
+    return CompositeOptimizer(*parts)
+
+
 class SignSGD(Optimizer):
     """Sign-SGD on the rows of an identifier table that the batch used (published code)."""
 
@@ -98,10 +138,11 @@ class CompositeOptimizer(Optimizer):
     """
 
     def __init__(self, *parts: Optimizer) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
+        groups = [group for part in parts for group in part.param_groups]
+        super().__init__([{"params": [p for group in groups for p in group["params"]]}], {})
         self.parts = parts
         # The groups are the parts' own: a schedule that writes "lr" here reaches them.
-        self.param_groups = [group for part in parts for group in part.param_groups]
+        self.param_groups = groups
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

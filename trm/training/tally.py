@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from trm import processes
 from trm.training.carry import Carry
 from trm.training.losses import StepLoss
 
-_OF_ALL = ("total", "answer", "halt", "exact")  # what is summed over all puzzles in hand
-_OF_HALTED = ("exact", "cell", "halt_right")  # … over those that halt
+_OF_HALTED = {"exact": "exact_accuracy", "cell": "cell_accuracy", "halt_right": "halt_accuracy"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.sums: Tensor | None = None
+        self.losses: list[str] = []
 
     @torch.no_grad()
     def add(self, parts: list[StepLoss], q_hat: Tensor, carry: Carry) -> None:
@@ -51,21 +52,25 @@ class Tally:
             q_hat: halting logits of the whole batch, (batch,)
             carry: after the step
         """
+        self.losses = [*parts[0].losses]
         dtype = parts[0].total.dtype
-        values = {
-            name: torch.cat([getattr(part, name) for part in parts]).to(dtype)
-            for name in {*_OF_ALL, *_OF_HALTED}
-        }
-        halted = carry.halted.to(dtype)
+
+        def whole(values: list[Tensor]) -> Tensor:
+            return torch.cat(values).to(dtype)
+
+        total, halted = whole([part.total for part in parts]), carry.halted.to(dtype)
+        of_halted = [whole([getattr(part, name) for part in parts]) for name in _OF_HALTED]
         sums = torch.stack(
             [
                 torch.ones_like(halted).sum(),
-                (~values["total"].isfinite()).to(dtype).sum(),
+                (~total.isfinite()).to(dtype).sum(),
                 (q_hat > 0).to(dtype).sum(),
-                *(values[name].sum() for name in _OF_ALL),
+                total.sum(),
+                *(whole([part.losses[name] for part in parts]).sum() for name in self.losses),
+                of_halted[0].sum(),
                 halted.sum(),
                 # Not by a product of vectors, which autocast would round to bfloat16.
-                *((values[name] * halted).sum() for name in _OF_HALTED),
+                *((values * halted).sum() for values in of_halted),
                 (carry.steps.to(dtype) * halted).sum(),
             ]
         )
@@ -76,17 +81,12 @@ class Tally:
         if self.sums is None:
             return None
         puzzles, not_finite, stops, *sums = processes.summed(self.sums).tolist()
-        total, answer, halt, solved, halted, exact, cell, halt_right, steps = sums
-        of_all = {"loss": total, "answer_loss": answer, "halt_loss": halt}
-        of_halted = {
-            "exact_accuracy": exact,
-            "cell_accuracy": cell,
-            "halt_accuracy": halt_right,
-            "steps": steps,
-        }
-        logged = {name: value / puzzles for name, value in of_all.items()}
+        of_all = ["loss", *(f"{name}_loss" for name in self.losses)]
+        solved, halted, *of_halted = sums[len(of_all) :]
+        logged = {name: value / puzzles for name, value in zip(of_all, sums, strict=False)}
         if halted:
-            logged |= {name: value / halted for name, value in of_halted.items()}
+            names = [*_OF_HALTED.values(), "steps"]
+            logged |= {n: value / halted for n, value in zip(names, of_halted, strict=True)}
         return Measured(
             logged, round(puzzles), round(not_finite), solved / puzzles, stops / puzzles
         )
@@ -95,15 +95,21 @@ class Tally:
         """Start anew."""
         self.sums = None
 
-    def state(self) -> Tensor | None:
+    def state(self) -> dict[str, Any] | None:
         """Return the sums of all processes, (processes, sums), for a checkpoint."""
-        return None if self.sums is None else processes.gathered(self.sums[None])
+        if self.sums is None:
+            return None
+        return {"sums": processes.gathered(self.sums[None]), "losses": self.losses}
 
-    def restore(self, saved: Tensor | None, device: torch.device) -> None:
+    def restore(self, saved: dict[str, Any] | Tensor | None, device: torch.device) -> None:
         """Take back what ``state`` returned, whatever the number of processes is by now."""
-        if saved is not None:
-            mine = saved[processes.rank() :: processes.count()].to(device)
-            self.sums = mine[0].clone() if len(mine) == 1 else mine.sum(0)
+        if saved is None:
+            return
+        if isinstance(saved, Tensor):  # as it was before losses had names
+            saved = {"sums": saved, "losses": ["answer", "halt"]}
+        self.losses = saved["losses"]
+        mine = saved["sums"][processes.rank() :: processes.count()].to(device)
+        self.sums = mine[0].clone() if len(mine) == 1 else mine.sum(0)
 
 
 def first_bad_step(measured: Measured, step: int, batch_size: int) -> int:

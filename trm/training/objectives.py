@@ -1,0 +1,87 @@
+"""How a trajectory learns: where it starts, what disturbs it, what it is scored by."""
+
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from trm import counter_rng
+from trm.data.sampler import Batch
+from trm.errors import check_at_least, check_choice
+from trm.models.likelihoods import AnswerLoss
+from trm.models.recursion import RecursiveModel, Step
+from trm.support.batched import Batched
+from trm.training.losses import StepLoss, step_loss
+
+Start = Literal["fixed", "random"]
+
+
+class Objective:
+    """Deep supervision as published: a loss after every supervision step, its gradient within it.
+
+    A class derived from this one changes what it names. Random numbers come from the keys that a
+    method is given, one for each puzzle, and from nothing else: then a resumed run is the same run,
+    however many processes share the batch.
+
+    Args:
+        unroll: supervision steps that carry gradient together, with a loss after each of them; more
+            than one needs ``recursion.T=1``, for cycles without gradient would cut it
+        start: ``fixed`` as the model starts in inference, ``random`` with a standard normal of the
+            puzzle's own for every entry of the state
+
+    Raises:
+        InputError: a value out of range
+    """
+
+    def __init__(self, unroll: int = 1, start: Start = "fixed") -> None:
+        check_at_least(1, "objective.", unroll=unroll)
+        check_choice(get_args(Start), "objective.", start=start)
+        self.unroll, self.start = unroll, start
+
+    def initial_state(self, model: RecursiveModel, keys: Tensor) -> Batched:
+        """Return the states in which fresh puzzles start, one for each of the (batch,) keys."""
+        state = model.initial_state(len(keys))
+        return state if self.start == "fixed" else disturbed(state, keys, 0.0, 1.0)
+
+    def before_step(self, state: Batched, keys: Tensor) -> Batched:
+        """Return the state from which a supervision step is taken; the same unless disturbed.
+
+        Args:
+            state: where the puzzles stand, with the gradient of earlier steps of the window
+            keys: others at every step, (batch,) int64
+        """
+        return state
+
+    def score(
+        self, step: Step, puzzles: Batch, answer: AnswerLoss, target: Tensor | None
+    ) -> StepLoss:
+        """Score a supervision step; ``StepLoss.plus`` adds losses of one's own, by name.
+
+        Args:
+            step: what the model gave
+            puzzles: with labels
+            answer: cross-entropy per cell
+            target: value of going on, for models that learn it (``halting=continue``)
+        """
+        return step_loss(step, puzzles.y_true, answer, target)
+
+
+def disturbed(state: Batched, keys: Tensor, keep: float, noise: float) -> Batched:
+    """Return ``keep · state + noise · N(0, 1)``, drawn for every entry of every puzzle.
+
+    Args:
+        state: (batch, ...) tensors
+        keys: of the draws, (batch,) int64
+        keep: share of the state
+        noise: standard deviation
+    """
+    parts = dict(state.tensors())
+    return state.with_tensors(
+        {
+            name: (
+                keep * part
+                + noise
+                * counter_rng.normal(counter_rng.key(keys, number), part[0].numel()).view_as(part)
+            ).to(part.dtype)
+            for number, (name, part) in enumerate(parts.items())
+        }
+    )
