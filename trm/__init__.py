@@ -29,6 +29,7 @@ _PUBLIC = {
     "Objective": "trm.training.objectives",
     "disturbed": "trm.training.objectives",
     "CompositeOptimizer": "trm.training.optimizers",
+    "Layout": "trm.checkpoints.layouts.base",
     "load": "trm.checkpoints.opening",
     "save": "trm.checkpoints.opening",
     "save_published": "trm.checkpoints.published",
@@ -39,6 +40,7 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
+    from trm.checkpoints.layouts.base import Layout
     from trm.checkpoints.opening import load, save
     from trm.checkpoints.published import save_published
     from trm.data.puzzles import PuzzleData, PuzzleSet

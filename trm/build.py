@@ -40,6 +40,30 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
     return target(**arguments, **{name: given[name] for name in given if name in named})
 
 
+def call(config: Mapping[str, Any], kind: type[T], group: str, *given: Any) -> T:
+    """Call the function that a config names, which must be annotated to return a ``kind``.
+
+    Args:
+        config: plain mapping with ``_target_``
+        kind: class of what is returned
+        group: config group, for messages
+        given: arguments that come before those of the config
+
+    Raises:
+        InputError: an unknown target, another one than such a function, or an unknown argument
+    """
+    arguments = dict(config)
+    target = locate(str(arguments.pop("_target_", None)), group)
+    returned = get_type_hints(target).get("return") if inspect.isfunction(target) else None
+    if not (inspect.isclass(returned) and issubclass(returned, kind)):
+        raise InputError(
+            f"{group}._target_={config.get('_target_')} is no function that returns a "
+            f"{kind.__name__}; if it is yours, annotate it with -> {kind.__name__}"
+        )
+    check_arguments(target, arguments, group)
+    return target(*given, **arguments)
+
+
 def locate(path: str, group: str) -> Any:
     """Import ``package.module.name``.
 

@@ -24,7 +24,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trm.build import check_arguments, locate, nearest
+from trm.build import call, nearest
 from trm.data.puzzles import PuzzleData
 from trm.devices import keep_freed_memory
 from trm.errors import InputError, Stopped
@@ -151,10 +151,7 @@ def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
     Raises:
         InputError: an unknown source or argument, or data that cannot be read
     """
-    arguments = dict(config)
-    source = locate(arguments.pop("_target_"), "data")
-    check_arguments(source, arguments, "data")
-    return source(task, **arguments)
+    return call(config, PuzzleData, "data", task)
 
 
 def run_folder(config: dict[str, Any], task_name: str) -> Path:

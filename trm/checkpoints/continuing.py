@@ -89,7 +89,18 @@ def home(checkpoint: Checkpoint, run_dir: str | None) -> Path | None:
 
 
 def merged_overrides(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
-    """Put the overrides of this command behind those of the run; the later of two wins."""
+    """Put the overrides of this command behind those of the run; the later of two wins.
+
+    Raises:
+        InputError: the run's name code to call, which no file may choose
+    """
+    for text in earlier:
+        if "_target_" in text and text not in now:
+            raise InputError(
+                f"the run's command line names what to call ({text}), which is not taken from a "
+                f"file; give it again if you trust it"
+            )
+    earlier = [part for text in earlier for part in _of_today(text)]
     merged = {_key(text): text for text in earlier if _key(text) not in _OF_ONE_COMMAND}
     for text in now:
         merged.pop(_key(text), None)  # and not in its old place: the order of groups matters
@@ -151,6 +162,15 @@ def _checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints of a run, the newest first."""
     found = run.glob("checkpoints/*.ckpt")
     return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _of_today(override: str) -> list[str]:
+    """Translate ``experiment=[base,ablation]``: ablations had no group of their own once."""
+    key, _, value = override.partition("=")
+    base, *ablations = value.strip("[]").split(",")
+    if key != "experiment" or not ablations:
+        return [override]
+    return [f"experiment={base}", f"ablation=[{','.join(ablations)}]"]
 
 
 def _key(override: str) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 
 from trm.build import build
+from trm.checkpoints.torch_files import read_torch
 from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
@@ -114,7 +114,10 @@ def metadata(
 
 
 def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
-    """Make the model of a config for a task's vocabulary and cells, with fresh weights.
+    """Make the model of a config for a task, with fresh weights.
+
+    The constructor gets what its arguments name of ``vocab_size``, ``seq_len``, ``grid_shape`` and
+    ``groups`` (see ``Task``).
 
     Raises:
         InputError: a config that cannot be, or a model larger than this machine's memory
@@ -139,9 +142,14 @@ def empty_model(config: dict[str, Any], task: Task) -> RecursiveModel:
 
 
 def _build(config: dict[str, Any], task: Task) -> RecursiveModel:
-    sizes = {"vocab_size": task.vocab_size, "seq_len": task.cells}
+    structure = {
+        "vocab_size": task.vocab_size,
+        "seq_len": task.cells,
+        "grid_shape": task.grid_shape,
+        "groups": task.groups,
+    }
     try:
-        return build(config, RecursiveModel, "model", **sizes)
+        return build(config, RecursiveModel, "model", **structure)
     except InputError:
         raise
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
@@ -164,28 +172,7 @@ def read(path: str | Path) -> Checkpoint:
 def best_of(path: Path) -> Path:
     """Return the best checkpoint of a run whose folder is given; other paths as they are."""
     best = path / "checkpoints" / "best.ckpt"
-    return best if best.is_file() else path
-
-
-def read_torch(path: Path) -> Any:
-    """Open any torch file without running code in it; large tensors stay on the disk.
-
-    Raises:
-        InputError: no such file, or one that cannot be opened
-    """
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist; runs keep theirs in checkpoints/")
-    try:
-        zipped = is_zipfile(path)
-        if zipped and any(entry.compress_type != ZIP_STORED for entry in ZipFile(path).infolist()):
-            raise ValueError("it is compressed, which torch never does")  # and may be a bomb
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # whatever the unpickler trips over, the file is at fault
-        said = str(error).strip().partition("\n")[0][:120]
-        raise InputError(
-            f"checkpoint {path} cannot be opened: it is truncated, no checkpoint, or wants to run "
-            f"code ({said})"
-        ) from None
+    return best if os.path.isfile(best) else path
 
 
 def check_format(contents: Any, path: Path) -> None:

@@ -1,57 +1,19 @@
-"""One door for every file that holds a model: ``load``, and what ``describe`` prints."""
+"""One door for every file that holds a model: ``load`` and ``save``, whatever its layout."""
 
-import json
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-
 from trm.build import build
-from trm.checkpoints import native, published
+from trm.checkpoints.layouts import BUILT_IN, Folder, Layout, Opened
+from trm.checkpoints.layouts.shipped import shipped
 from trm.errors import InputError
-from trm.models.recursion import RecursiveModel, Trained
+from trm.models.recursion import RecursiveModel
 from trm.tasks.base import Task
 
-_FOLDER_FORMAT = 1  # of config.json beside model.safetensors
-_SHIPPED = Path(__file__).parents[1] / "pretrained"
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model and what its file says of it.
-
-    Attributes:
-        model: ready, in eval mode
-        layout: what kind of file it was
-        task: the task it was trained on, if the file says
-        step: optimizer steps it was trained for, if the file says
-        config: resolved, of the run that trained it, or empty
-        manifest: of the data it was trained on, or empty
-        assumed: one sentence for every setting that the file did not say
-    """
-
-    model: RecursiveModel
-    layout: str
-    task: Task | None = None
-    step: int | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    manifest: dict[str, Any] = field(default_factory=dict)
-    assumed: list[str] = field(default_factory=list)
-
-    @property
-    def trained(self) -> Trained:
-        """How it was trained; as in the paper where the file does not say."""
-        train = self.config.get("train", {})
-        return Trained(
-            train.get("N_sup", Trained.N_sup),
-            train.get("halting") or self.model.halting,
-            train.get("loss", Trained.loss),
-        )
+__all__ = ["Opened", "load", "open_model", "save", "shipped"]
 
 
 def load(
@@ -65,6 +27,7 @@ def load(
     seq_len: int | None = None,
     positions: str | None = None,
     identifiers: Sequence[int | str] | None = None,
+    layout: Layout | str | None = None,
 ) -> RecursiveModel:
     """Return the model that a file or folder holds, in eval mode.
 
@@ -84,6 +47,8 @@ def load(
         positions: ``rotary`` or ``none``
         identifiers: identifier rows of a published file to keep, by number or, with an
             ``identifiers.json`` beside it, by name; None for all, ``[]`` for none
+        layout: one of your own, tried before the built-in ones, or its class as
+            ``package.module.Name``; see docs/own_layout.md
 
     Raises:
         InputError: a file that is missing, broken, dangerous, or holds another kind of model
@@ -96,7 +61,7 @@ def load(
         "seq_len": task.cells if task is not None and seq_len is None else seq_len,
         "positions": positions,
     }
-    opened = open_model(path, given, identifiers)
+    opened = open_model(path, given, identifiers, layout)
     if opened.assumed:
         warnings.warn(f"{path}: assumed {'; '.join(opened.assumed)}", stacklevel=2)
     return opened.model
@@ -107,6 +72,7 @@ def save(
     path: str | Path,
     task: Task | None = None,
     run: dict[str, Any] | None = None,
+    layout: Layout | str | None = None,
 ) -> None:
     """Write a model into a folder: ``model.safetensors`` and ``config.json``.
 
@@ -115,22 +81,35 @@ def save(
         path: a folder, made if need be; ``load`` and ``from_pretrained`` open it
         task: what it was trained on, so that readers know
         run: that trained it, as ``config``, ``manifest`` and ``step``; plain types
+        layout: to write instead, as for ``load``
+
+    Raises:
+        InputError: a model or place that the layout cannot write
     """
-    config = {"format": _FOLDER_FORMAT, **model.settings()}
-    if task is not None:
-        config["task"] = task.settings()
-    if run is not None:
-        config["run"] = run
-    model.save_pretrained(Path(path), config=config)
+    chosen = _made(layout) or Folder()
+    chosen.write(Opened(model, chosen.name, task, **run or {}), Path(path))
 
 
 def open_model(
-    path: str | Path, given: dict[str, Any], identifiers: Sequence[int | str] | None = None
+    path: str | Path,
+    given: dict[str, Any],
+    identifiers: Sequence[int | str] | None = None,
+    layout: Layout | str | None = None,
 ) -> Opened:
-    """Open a file or folder; arguments and errors as for ``load``."""
-    path = _found(path)
+    """Open a file or folder by the first layout that claims it; arguments as for ``load``.
+
+    Raises:
+        InputError: as ``load``, and what no layout claims
+    """
+    own = _made(layout)
+    layouts = BUILT_IN if own is None else (own, *BUILT_IN)
+    settings = {**given, "identifiers": identifiers}
+    path = Path(path).expanduser()
     try:
-        return _open_folder(path) if path.is_dir() else _open_file(path, given, identifiers)
+        for tried in layouts:
+            if tried.claims(path):
+                return tried.read(path, {k: v for k, v in settings.items() if v is not None})
+        raise _unclaimed(path, layouts)
     except InputError:
         raise
     except Exception as error:  # whatever a reader trips over, the file is at fault
@@ -138,74 +117,17 @@ def open_model(
         raise InputError(f"{path} is damaged, or made to look like a model ({said})") from error
 
 
-def shipped() -> list[str]:
-    """Return the names of the models that the package brings along."""
-    return sorted(card.parent.name for card in _SHIPPED.glob("*/config.json"))
+def _made(layout: Layout | str | None) -> Layout | None:
+    return build({"_target_": layout}, Layout, "layout") if isinstance(layout, str) else layout
 
 
-def _found(path: str | Path) -> Path:
-    """Return where a model lies; a name that is no file may be one of ``shipped``."""
-    given = native.best_of(Path(path).expanduser())
-    if os.path.exists(given) or len(given.parts) != 1 or given.suffix:
-        return given
-    if given.name not in shipped():
-        raise InputError(
+def _unclaimed(path: Path, layouts: Sequence[Layout]) -> InputError:
+    if not os.path.exists(path):  # which raises nothing, whatever the path
+        return InputError(
             f"checkpoint {path} does not exist; give a file, a folder, or one of the models that "
             f"come with trm: {', '.join(shipped())}"
         )
-    return _SHIPPED / given
-
-
-def _open_file(
-    path: Path, given: dict[str, Any], identifiers: Sequence[int | str] | None
-) -> Opened:
-    contents = native.read_torch(path)
-    if published.is_published(contents):
-        found = published.from_published(contents, path, given, identifiers)
-        return Opened(found.model, "published state dict", assumed=found.assumed)
-    native.check_format(contents, path)
-    checkpoint = native.Checkpoint(path, contents)
-    manifest = contents["trm"]["manifest"]
-    return Opened(
-        checkpoint.model(),
-        "checkpoint of a run",
-        checkpoint.task(),
-        checkpoint.step,
-        checkpoint.config,
-        manifest,
+    tried = ", ".join(layout.name for layout in layouts)
+    return InputError(
+        f"{path} is of no known layout (tried: {tried}); name one of your own with layout=..."
     )
-
-
-def _open_folder(folder: Path) -> Opened:
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        made_with, target, task = config.get("format"), config.get("_target_"), config.get("task")
-        run = {"step": None, "config": {}, "manifest": {}} | config.get("run", {})
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{file} cannot be read ({error}); trm.save writes such folders") from None
-    if made_with != _FOLDER_FORMAT or target is None:
-        raise InputError(
-            f"{file} has format {made_with}, this version reads {_FOLDER_FORMAT}; write the folder "
-            f"with trm.save"
-        )
-    arguments = {k: v for k, v in config.items() if k not in ("format", "task", "run")}
-    weights = folder / "model.safetensors"
-    try:
-        shapes = _shapes(weights)
-        with torch.device("meta"):  # whatever the config says, it costs no memory before it fits
-            empty = build(arguments, RecursiveModel, str(file))
-        native.check_fits(empty, shapes, str(weights))
-        # from_pretrained would do, but prints on the standard output, which is for answers.
-        model = build(arguments, RecursiveModel, str(file)).eval()
-        model.load_folder(folder)
-    except (SafetensorError, OSError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: model.safetensors does not fit config.json: {said}") from None
-    task = task and build(task, Task, f"{file} task")
-    return Opened(model, "safetensors folder", task, **run)
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    with safe_open(file, framework="pt") as weights:
-        return {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
