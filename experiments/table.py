@@ -1,7 +1,7 @@
 """The paper's tables as data: what each row trains, what the paper says, which results are its own.
 
 A table is ``experiments/tables/table_NAME.yaml``. Its rows are recipes (a base experiment of the
-column, then overlays and overrides); at each scale it has one column of numbers or more. A result
+column, then ablations and overrides); at each scale it has one column of numbers or more. A result
 belongs to a cell if it was trained with the same resolved config, on data of the same checksum,
 with that seed: which row or table asked for it does not matter, so rows that tables share are
 trained once.
@@ -73,9 +73,9 @@ class Row:
         name: short, for commands and files
         label: as printed
         paper: the paper's ``parameters``, ``depth``, ``passes``, and its number by column
-        overlays: experiments put upon the base
+        ablations: changes to the base
         overrides: after them
-        columns: further ``overlays`` and ``overrides`` by column
+        columns: further ``ablations`` and ``overrides`` by column
         quoted: another's system: the number is the paper's and nothing is trained
         scale: the only scale at which there is such a row
         block: heading above this and the following rows
@@ -84,7 +84,7 @@ class Row:
     name: str
     label: str
     paper: Mapping[str, Any] = field(default_factory=dict)
-    overlays: tuple[str, ...] = ()
+    ablations: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quoted: bool = False
@@ -144,10 +144,10 @@ class Table:
     def cell(self, row: Row, column: Column) -> Cell:
         """Return the recipe of a row in a column."""
         here = row.columns.get(column.name, {})
-        names = [column.experiment, *row.overlays, *here.get("overlays", ())]
-        experiment = names[0] if len(names) == 1 else f"[{','.join(names)}]"
-        given = (*column.overrides, *row.overrides, *here.get("overrides", ()))
-        return Cell(row, column, (f"experiment={experiment}", *given))
+        names = [*row.ablations, *here.get("ablations", ())]
+        ablations = [f"ablation=[{','.join(names)}]"] if names else []
+        given = (*ablations, *column.overrides, *row.overrides, *here.get("overrides", ()))
+        return Cell(row, column, (f"experiment={column.experiment}", *given))
 
 
 def read_table(name: str, scale: str) -> Table:

@@ -15,7 +15,8 @@ from trm.tasks import Task
 from trm.training.module import DeepSupervision
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-ABLATIONS = [name for name in EXPERIMENTS if not name.startswith(("sudoku_", "maze_", "arc"))]
+TRM = "experiment=sudoku_extreme_mlp"
+ABLATIONS = sorted(path.stem for path in (CONF / "ablation").glob("*.yaml"))
 
 
 def built(*overrides):
@@ -28,8 +29,7 @@ def built(*overrides):
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
-    base = "[sudoku_extreme_mlp,{}]" if experiment in ABLATIONS else "{}"
-    experiment = f"experiment={base.format(experiment)}"
+    experiment = f"experiment={experiment}"
     cfg = compose("train", experiment)
     config, model = built(experiment)
     task = build(config["task"], Task, "task")
@@ -91,8 +91,8 @@ def test_the_published_recipes(experiment, parameters, prefix):
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_an_ablation_changes_only_what_it_ablates(ablation):
-    base, _ = built("experiment=sudoku_extreme_mlp")
-    ablated, _ = built(f"experiment=[sudoku_extreme_mlp,{ablation}]")
+    base, _ = built(TRM)
+    ablated, _ = built(TRM, f"ablation={ablation}")
     changed = {
         f"{group}.{key}"
         for group in base
@@ -116,25 +116,22 @@ def test_an_ablation_changes_only_what_it_ablates(ablation):
     )
 
 
-TRM = "experiment=sudoku_extreme_mlp"
-
-
 @pytest.mark.parametrize(
     ("overrides", "parameters", "depth"),
     [
         # Table 1; the paper prints 27M, 5M, 10M, 7M (with 16 prefix positions)
         ([TRM, "model=hrm"], 27_275_266, 24),
         ([TRM], 4_855_298, 42),
-        (["experiment=[sudoku_extreme_mlp,act_continue]"], 4_855_298, 42),
-        (["experiment=[sudoku_extreme_mlp,separate_networks]"], 9_698_306, 42),
-        (["experiment=[sudoku_extreme_mlp,no_ema]"], 4_855_298, 42),
-        (["experiment=[sudoku_extreme_mlp,four_layers]"], 9_698_306, 48),
-        (["experiment=[sudoku_extreme_mlp,self_attention]"], 6_828_034, 42),
-        (["experiment=[sudoku_extreme_mlp,fewer_recursions]"], 4_855_298, 12),
-        (["experiment=[sudoku_extreme_mlp,one_step_gradient]"], 4_855_298, 42),
+        ([TRM, "ablation=act_continue"], 4_855_298, 42),
+        ([TRM, "ablation=separate_networks"], 9_698_306, 42),
+        ([TRM, "ablation=no_ema"], 4_855_298, 42),
+        ([TRM, "ablation=four_layers"], 9_698_306, 48),
+        ([TRM, "ablation=self_attention"], 6_828_034, 42),
+        ([TRM, "ablation=fewer_recursions"], 4_855_298, 12),
+        ([TRM, "ablation=one_step_gradient"], 4_855_298, 42),
         # Table 2
-        (["experiment=[sudoku_extreme_mlp,multi_scale_z]"], 4_855_298, 42),
-        (["experiment=[sudoku_extreme_mlp,single_z]"], 4_855_298, 42),
+        ([TRM, "ablation=multi_scale_z"], 4_855_298, 42),
+        ([TRM, "ablation=single_z"], 4_855_298, 42),
         # Table 4
         ([TRM, "model=direct"], 27_275_266, 8),
     ],

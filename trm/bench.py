@@ -1,6 +1,6 @@
 """Measure what training and evaluation steps cost: ``python -m trm.bench sudoku_6x6 maze_10x10``.
 
-Experiments are named as in ``conf/experiment``, overlays joined to them by ``+``; without a name
+Experiments are named as in ``conf/experiment``, ablations joined to them by ``+``; without a name
 all shipped ones are measured. What contains ``=`` overrides their config. Real training runs, with
 Lightning, are clocked; unless data.path is given, cells at random stand in for puzzles.
 """
@@ -33,16 +33,15 @@ _FILE_WIDTH = 160
 
 
 def shipped() -> list[str]:
-    """Name the experiments that stand alone: overlays have no defaults of their own."""
-    files = sorted((CONF / "experiment").glob("*.yaml"))
-    return [file.stem for file in files if "defaults:" in file.read_text(encoding="utf-8")]
+    """Name the experiments."""
+    return sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
 
 
 def subject(words: list[str], device: torch.device, batch_size: int | None) -> Subject:
     """Compose the config of one experiment.
 
     Args:
-        words: an experiment, overlays joined by ``+``, and overrides
+        words: an experiment, ablations joined by ``+``, and overrides
         device: where to run
         batch_size: puzzles per step; None for the config's, on a CPU at most what takes seconds
 
@@ -52,7 +51,8 @@ def subject(words: list[str], device: torch.device, batch_size: int | None) -> S
     names = [word for word in words if "=" not in word]
     if len(names) != 1:
         raise InputError(f"{' '.join(words)!r} must name one experiment, such as sudoku_6x6")
-    overrides = [f"experiment=[{names[0].replace('+', ',')}]", *words]
+    experiment, *ablations = names[0].split("+")
+    overrides = [f"experiment={experiment}", f"ablation=[{','.join(ablations)}]", *words]
     overrides.remove(names[0])
     cfg = composed("train", overrides)
     config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]

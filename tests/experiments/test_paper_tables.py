@@ -62,8 +62,8 @@ def test_the_commands_of_table_1_for_a_gpu():
         "experiment=sudoku_extreme_mlp trainer=gpu model=hrm",
         "experiment=sudoku_extreme_mlp trainer=gpu",
         *(
-            f"'experiment=[sudoku_extreme_mlp,{overlay}]' trainer=gpu"
-            for overlay in (
+            f"experiment=sudoku_extreme_mlp 'ablation=[{name}]' trainer=gpu"
+            for name in (
                 *("act_continue", "separate_networks", "no_ema", "four_layers"),
                 *("self_attention", "fewer_recursions", "one_step_gradient"),
             )
