@@ -21,7 +21,7 @@ from trm.errors import InputError, check_at_least, check_choice
 from trm.files import check_writable
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.compute import Compute
-from trm.inference.record import record
+from trm.inference.record import record_evaluation
 from trm.report.compute import against_compute, compute_table, plot_compute
 from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.results import FORMAT, birth_certificate, write_json
@@ -59,12 +59,12 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
             f"run, or a model that comes with trm: {', '.join(shipped())}"
         )
     task, model = opened.task, opened.model
-    compute = compute.settled(task, model, opened.trained.N_sup)
+    compute = compute.for_model(task, model, opened.trained.N_sup)
     device = pick_device(config["device"])
     config["precision"] = pick_precision(config["precision"], device)
     data = _data(config, opened.config["data"], task)
     _check_identifiers(opened, config["checkpoint"], data)
-    asked = _Asked(config, task, opened, data, compute, device)
+    request = EvaluationRequest(config, task, opened, data, compute, device)
     votes = data.votes is not None and config["split"] == "test"
     if not votes and (config["submission"] is not None or config["votes"] is not None):
         raise InputError("submission and votes are for the split test of ARC; leave them null here")
@@ -72,7 +72,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         raise InputError(
             "votes take one trajectory through all steps; of compute only max_steps has an effect"
         )
-    measured = _vote(asked) if votes else _evaluate(asked)
+    measured = _vote(request) if votes else _evaluate(request)
     result = {
         "format": FORMAT,
         "task": task.name,
@@ -118,7 +118,7 @@ def _check_identifiers(opened: Opened, path: str, data: PuzzleData) -> None:
         )
 
 
-class _Asked(NamedTuple):
+class EvaluationRequest(NamedTuple):
     """What to evaluate."""
 
     config: dict[str, Any]
@@ -129,18 +129,18 @@ class _Asked(NamedTuple):
     device: torch.device
 
     @property
-    def said(self) -> str:
-        """What is said of the model."""
+    def model_summary(self) -> str:
+        """How large the model is and how long it was trained."""
         return f"{self.opened.model.size:,} parameters, trained {self.opened.step} steps"
 
 
-def _evaluate(asked: _Asked) -> dict[str, Any]:
+def _evaluate(request: EvaluationRequest) -> dict[str, Any]:
     """Count hits, print them against compute, and look closer at the plain trajectories."""
-    config, task, opened, data, compute, device = asked
+    config, task, opened, data, compute, device = request
     puzzles = data.splits[config["split"]][: config["limit"]]
     batch_size = config["batch_size"]
     with _progress(len(puzzles)) as on_batch:
-        found = record(
+        record = record_evaluation(
             opened.model,
             task,
             puzzles,
@@ -153,18 +153,18 @@ def _evaluate(asked: _Asked) -> dict[str, Any]:
         )
     several = compute.trajectories > 1
     title = (
-        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {asked.said}, "
-        f"{found.wall_time_s:.0f} s on {device}"
+        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {request.model_summary}, "
+        f"{record.wall_time_s:.0f} s on {device}"
         + (f"; the best of {compute.trajectories} trajectories by {compute.select}" * several)
     )
-    evaluation, passes = found.by_step(), opened.model.passes
-    points = against_compute(found, passes)
-    looked = diagnostics(found, task, puzzles)
+    evaluation, passes = record.by_step(), opened.model.passes
+    points = against_compute(record, passes)
+    diagnosis = diagnostics(record, task, puzzles)
     console = Console()
     console.print(
         result_table(evaluation, title),
         compute_table(points),
-        *diagnostic_tables(looked),
+        *diagnostic_tables(diagnosis),
         thinking(task, puzzles, evaluation),
     )
     by_step = accuracies(evaluation)
@@ -174,31 +174,33 @@ def _evaluate(asked: _Asked) -> dict[str, Any]:
     return {
         "evaluation": by_step,
         "against_compute": points,
-        "diagnostics": looked,
+        "diagnostics": diagnosis,
     }
 
 
-def _vote(asked: _Asked) -> dict[str, Any]:
+def _vote(request: EvaluationRequest) -> dict[str, Any]:
     """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
-    config, steps = asked.config, asked.compute.max_steps
-    assert steps is not None, "settled"
-    votes = asked.data.votes.narrowed(config["limit"], config["votes"])
+    config, steps = request.config, request.compute.max_steps
+    assert steps is not None, "for_model fills it in"
+    votes = request.data.votes.narrowed(config["limit"], config["votes"])
     with _progress(len(votes.puzzles)) as on_batch:
         ballot = vote(
-            asked.opened.model,
+            request.opened.model,
             votes,
             steps,
             config["batch_size"],
-            asked.device,
+            request.device,
             on_batch,
             config["precision"],
         )
     solved = {name: both for name, both in votes.questions.items() if both[1]}
-    title = f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {asked.said}"
+    title = (
+        f"arc: {len(votes.questions)} tasks, {len(votes.puzzles)} votes, {request.model_summary}"
+    )
     measured: dict[str, Any] = {"votes": len(votes.puzzles), "tasks": len(votes.questions)}
     if solved:
-        found = score(ballot, solved)
-        measured["pass_at"] = pass_rows(found.pass_at, found.tasks)
+        arc_score = score(ballot, solved)
+        measured["pass_at"] = pass_rows(arc_score.pass_at, arc_score.tasks)
         Console().print(pass_table(measured["pass_at"], title))
     else:
         Console().print(f"{title}: no solutions to compare with", highlight=False)

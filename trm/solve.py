@@ -23,6 +23,7 @@ from trm.devices import Precision, keep_freed_memory, pick_device
 from trm.errors import InputError
 from trm.files import show_anything
 from trm.inference.compute import Compute
+from trm.inference.selectors import SELECTORS
 from trm.inference.solver import Solution, Solver
 from trm.tasks.base import PAD, Task
 
@@ -36,7 +37,8 @@ _HELP = {
     "views": "symmetric copies of each puzzle (1)",
     "start": "where further rollouts begin (random)",
     "noise": "standard deviation of the noise of rollouts beyond the first (0)",
-    "select": "which trajectory answers (halting)",
+    "select": f"which trajectory answers: {', '.join(SELECTORS)}, or package.function of your own "
+    "(halting)",
     "stop": "what ends a puzzle (first_valid; first_halted for tasks without rules)",
     "sure": "halting probability above which the model counts as saying solved (0.5)",
     "seed": "of starts, noise and views (0)",
@@ -90,17 +92,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=256, help="trajectories at once (256)")
     hints = get_type_hints(Compute)
     compute = parser.add_argument_group("test-time compute")
-    for name, said in _HELP.items():
+    for name, description in _HELP.items():
         choices = [choice for choice in get_args(hints[name]) if isinstance(choice, str)]
-        kind = str if choices else float if hints[name] is float else int
+        kind = str if choices else hints[name] if hints[name] in (str, float) else int
         flag = f"--{name.replace('_', '-')}"
-        compute.add_argument(flag, type=kind, choices=choices or None, help=said)
+        compute.add_argument(flag, type=kind, choices=choices or None, help=description)
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    given = {field.name: getattr(options, field.name) for field in fields(Compute)}
-    changes = {name: value for name, value in given.items() if value is not None}
+    settings = {field.name: getattr(options, field.name) for field in fields(Compute)}
+    changes = {name: value for name, value in settings.items() if value is not None}
     device = pick_device(options.device)
     solver = Solver.load(
         options.checkpoint,
@@ -197,15 +199,15 @@ def _tokens(task: Task, text: str) -> np.ndarray:
 
 def _verdict(solution: Solution, with_time: bool = True) -> str:
     """Say in words what is known of an answer; in a batch its time says little."""
-    said = solution.problem or ("valid" if solution.valid else "not checked: no rules")
+    verdict = solution.problem or ("valid" if solution.valid else "not checked: no rules")
     if solution.halting_probability is None or solution.confidence is None:
-        return said
+        return verdict
     steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
     if solution.total_steps > solution.steps:
         steps += f" ({solution.total_steps} over all trajectories)"
     time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""
     return (
-        f"{said}; {steps}{time_s}, says solved with "
+        f"{verdict}; {steps}{time_s}, says solved with "
         f"{100 * solution.halting_probability:.0f} %, sure of its cells with "
         f"{100 * solution.confidence:.0f} %"
     )
@@ -213,23 +215,25 @@ def _verdict(solution: Solution, with_time: bool = True) -> str:
 
 def _draw(solver: Solver, options: argparse.Namespace) -> None:
     """Write the picture of one puzzle's plain trajectory, up to its first valid answer."""
-    from trm.inference.thoughts import thoughts  # with matplotlib, half a second to import
+    from trm.inference.frames import trajectory_frames  # with matplotlib, half a second to import
     from trm.report.pictures import Story, draw
 
     if options.puzzle == ["-"] or len(options.puzzle) != 1:
         raise InputError("--picture draws one puzzle; give it as the argument")
     task, steps = solver.task, solver.compute.max_steps
-    assert steps is not None, "settled"
+    assert steps is not None, "for_model fills it in"
     ((_, text),) = _given(options.puzzle)
     x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))
-    seen = thoughts(solver.model, puzzle, steps, solver.trained, identifiers, solver.precision)
-    valid = task.is_valid(puzzle.long().expand(steps, -1), seen.answers[:, 0].long())
+    frames = trajectory_frames(
+        solver.model, puzzle, steps, solver.trained, identifiers, solver.precision
+    )
+    valid = task.is_valid(puzzle.long().expand(steps, -1), frames.answers[:, 0].long())
     solved = task.has_rules and bool(valid.any())
     last = int(valid.int().argmax()) if solved else steps - 1
-    solution = seen.answers[last, 0].numpy() if solved else None
-    draw(Story.of(task, x_input, seen[: last + 1], y_true=solution), options.picture)
+    solution = frames.answers[last, 0].numpy() if solved else None
+    draw(Story.of(task, x_input, frames[: last + 1], y_true=solution), options.picture)
 
 
 if __name__ == "__main__":

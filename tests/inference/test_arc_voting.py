@@ -96,14 +96,14 @@ def test_a_model_votes_on_every_augmentation(folder):
         n=1,
         T=1,
     )
-    asked = data.votes.narrowed(2, 3)
-    assert list(asked.questions) == ["eval0", "eval1"]
-    assert len(asked.puzzles) == 2 * 2 * 3
+    votes = data.votes.narrowed(2, 3)
+    assert list(votes.questions) == ["eval0", "eval1"]
+    assert len(votes.puzzles) == 2 * 2 * 3
     done = []
-    ballot = vote(model, asked, 2, 5, "cpu", done.append)
+    ballot = vote(model, votes, 2, 5, "cpu", done.append)
     assert done == [5, 10, 12]
     counts = [sum(v.count for v in answers.values()) for answers in ballot._answers.values()]
     assert counts == [3] * 4, "each test input got its three votes, whatever they were"
-    found = score(ballot, asked.questions)
-    assert set(found.pass_at) == set(PASS_AT)
-    assert found.tasks == 2
+    result = score(ballot, votes.questions)
+    assert set(result.pass_at) == set(PASS_AT)
+    assert result.tasks == 2

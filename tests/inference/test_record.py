@@ -5,9 +5,11 @@ import torch
 
 from tests.conftest import tiny_model
 from trm.errors import InputError
-from trm.inference.compute import Compute, Signs, chosen, views
+from trm.inference.compute import Compute
 from trm.inference.evaluation import evaluate
-from trm.inference.record import record
+from trm.inference.record import record_evaluation
+from trm.inference.selectors import Signals, select_trajectory
+from trm.inference.starts import views
 from trm.models.recursion import Trained
 from trm.tasks import Arc, Maze, Sudoku
 
@@ -31,7 +33,7 @@ def model():
 def recorded(model, puzzles, sudoku):
     def run(batch_size=256, split="train", **compute):
         split = puzzles.splits[split]
-        return record(model, sudoku, split, Compute(**compute), TRAINED, batch_size)
+        return record_evaluation(model, sudoku, split, Compute(**compute), TRAINED, batch_size)
 
     return run
 
@@ -39,7 +41,7 @@ def recorded(model, puzzles, sudoku):
 def equal(one, other):
     assert all(one.hits[name].equal(other.hits[name]) for name in one.hits)
     torch.testing.assert_close(one.cell, other.cell)
-    assert one.taken.equal(other.taken)
+    assert one.steps.equal(other.steps)
 
 
 def test_the_plain_trajectory_is_the_papers_evaluation(recorded, model, puzzles, sudoku):
@@ -66,23 +68,23 @@ def test_other_puzzles_in_the_batch_do_not_matter(recorded):
     one, other = (recorded(batch_size, **compute) for batch_size in (1, 20))
     assert one.end.equal(other.end)
     equal(one.outcome(), other.outcome())
-    torch.testing.assert_close(one.signs.halting, other.signs.halting, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.signals.halting, other.signals.halting, rtol=1e-4, atol=1e-5)
 
 
 def test_more_trajectories_only_add_to_the_plain_one(recorded):
     plain, many = recorded(), recorded(rollouts=3, views=2)
     torch.testing.assert_close(
-        plain.signs.halting[..., 0], many.signs.halting[..., 0], rtol=1e-4, atol=1e-5
+        plain.signals.halting[..., 0], many.signals.halting[..., 0], rtol=1e-4, atol=1e-5
     )
     equal(plain.outcome(), many.outcome(trajectories=1))
-    assert not torch.allclose(many.signs.halting[..., 0], many.signs.halting[..., 2])
-    assert many.outcome().taken.eq(6 * 6).all()
+    assert not torch.allclose(many.signals.halting[..., 0], many.signals.halting[..., 2])
+    assert many.outcome().steps.eq(6 * 6).all()
 
 
 def test_seeds_differ_and_repeat(recorded):
     first, again, other = (recorded(rollouts=2, noise=0.2, seed=seed) for seed in (1, 1, 2))
-    assert first.signs.halting.equal(again.signs.halting)
-    assert not first.signs.halting[..., 1].equal(other.signs.halting[..., 1])
+    assert first.signals.halting.equal(again.signals.halting)
+    assert not first.signals.halting[..., 1].equal(other.signals.halting[..., 1])
 
 
 def test_views_are_undone_by_their_inverses(puzzles):
@@ -104,15 +106,15 @@ def test_views_are_different_and_no_more_than_there_are():
         views(Maze(5), 9, seed=3)
 
 
-def signs(**given):
-    made = {
+def signals(**given):
+    plain = {
         "halting": torch.tensor([0.1, 2.0, -3.0, 1.0]),
         "residuals": torch.tensor([[0.5, 0.0], [0.1, 0.3], [0.0, 0.1], [0.4, 0.5]]),
         "confidence": torch.tensor([0.7, 0.6, 0.5, 0.9]),
         "valid": torch.tensor([True, False, False, True]),
         "answer": torch.tensor([7, 5, 7, 8]),
     }
-    return Signs(**(made | given))
+    return Signals(**(plain | given))
 
 
 @pytest.mark.parametrize(
@@ -121,21 +123,23 @@ def signs(**given):
 )
 def test_each_selector_takes_the_trajectory_it_says(select, expected):
     every = torch.ones(4, dtype=torch.bool)
-    assert chosen(select, signs(), every) == expected
+    assert select_trajectory(select, signals(), every) == expected
 
 
 def test_only_candidates_are_chosen_and_of_equal_majorities_the_surer():
     among = torch.tensor([True, False, True, False])
-    assert chosen("halting", signs(), among) == 0
-    assert chosen("halting", signs(), torch.zeros(4, dtype=torch.bool)) == 1, "no candidate: all"
-    pairs = signs(answer=torch.tensor([1, 2, 1, 2]))
-    assert chosen("majority", pairs, torch.ones(4, dtype=torch.bool)) == 1
+    assert select_trajectory("halting", signals(), among) == 0
+    assert select_trajectory("halting", signals(), torch.zeros(4, dtype=torch.bool)) == 1, (
+        "no candidate: all"
+    )
+    pairs = signals(answer=torch.tensor([1, 2, 1, 2]))
+    assert select_trajectory("majority", pairs, torch.ones(4, dtype=torch.bool)) == 1
 
 
 def test_a_surer_model_is_believed_later(recorded):
     full = recorded()
-    taken = [full.outcome(stop="first_halted", sure=sure).taken.sum() for sure in (0.3, 0.5, 0.6)]
-    assert taken[0] < taken[1] < taken[2]
+    steps = [full.outcome(stop="first_halted", sure=sure).steps.sum() for sure in (0.3, 0.5, 0.6)]
+    assert steps[0] < steps[1] < steps[2]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,9 @@ def test_a_surer_model_is_believed_later(recorded):
         ({"views": 10**8}, "views=100000000 must lie between 1 and"),
         ({"sure": 1.0}, "sure=1.0 must lie between 0 and 1"),
         ({"select": "best"}, "select=best must be one of halting, residual"),
+        ({"select": "no.such"}, "select=no.such cannot be imported: No module named 'no'"),
+        ({"select": "math.no"}, "select=math.no cannot be imported: .*no attribute 'no'"),
+        ({"select": "math.pi"}, "select=math.pi is no function of signals and a mask, but 3.14"),
         ({"stop": "soon"}, "stop=soon must be one of all, first_halted, first_valid"),
         ({"rollouts": 2, "start": "fixed"}, "would all be equal; choose start=random"),
     ],
@@ -161,4 +168,4 @@ def test_validity_needs_rules():
     model = tiny_model(vocab_size=12, seq_len=900).eval()
     for compute in (Compute(select="validity"), Compute(stop="first_valid")):
         with pytest.raises(InputError, match="arc has no rules"):
-            compute.settled(Arc(), model, 16)
+            compute.for_model(Arc(), model, 16)

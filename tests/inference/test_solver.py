@@ -53,10 +53,10 @@ def test_solved_puzzles_leave_and_their_answers_are_checked():
 
 def test_an_answer_that_breaks_the_rules_is_not_called_solved():
     solver = Solver(Slow(), Sudoku(2, 2), Compute(max_steps=3))
-    (found,) = solver.solve("4...............")
-    assert found.failed
-    assert found.valid is False
-    assert found.problem.startswith("not solved: row 1 column 1 is 4 in the puzzle but")
+    (solution,) = solver.solve("4...............")
+    assert solution.failed
+    assert solution.valid is False
+    assert solution.problem.startswith("not solved: row 1 column 1 is 4 in the puzzle but")
 
 
 def test_contradictions_are_unsolvable_and_complete_puzzles_their_own_answers():
@@ -84,12 +84,12 @@ def test_what_is_no_puzzle_is_refused(text):
 def test_arrays_and_tensors_of_tokens_may_have_the_shape_of_the_grid(shape, kind):
     task = Sudoku(2, 2)
     tokens = kind(task.encode(PUZZLE).astype(np.int64)).reshape(shape)
-    (found,) = Solver(Slow(), task).solve(tokens)
-    assert found.answer == SOLVED
+    (solution,) = Solver(Slow(), task).solve(tokens)
+    assert solution.answer == SOLVED
 
 
 @pytest.mark.parametrize(
-    ("tokens", "said"),
+    ("tokens", "message"),
     [
         (np.zeros((1, 16), dtype=int), "row 1 column 1 holds token 0; .* knows 1 ... 5"),
         (np.full((1, 16), 300), "holds token 300"),
@@ -98,13 +98,13 @@ def test_arrays_and_tensors_of_tokens_may_have_the_shape_of_the_grid(shape, kind
         ([None], "of object"),
     ],
 )
-def test_arrays_that_hold_no_puzzle_are_refused(tokens, said):
-    with pytest.raises(InputError, match=said):
+def test_arrays_that_hold_no_puzzle_are_refused(tokens, message):
+    with pytest.raises(InputError, match=message):
         Solver(Slow(), Sudoku(2, 2)).solve(tokens)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"rolouts": 3}, "compute.rolouts is not an argument of Compute; did you mean rollouts?"),
         ({"rollouts": "3"}, "compute.rollouts='3' must be of type int"),
@@ -113,16 +113,16 @@ def test_arrays_that_hold_no_puzzle_are_refused(tokens, said):
         ({"device": "cuda:99"}, "device=cuda:99 cannot be used"),
     ],
 )
-def test_what_a_solver_cannot_be_is_refused(settings, said):
-    with pytest.raises(InputError, match=re.escape(said)):
+def test_what_a_solver_cannot_be_is_refused(settings, message):
+    with pytest.raises(InputError, match=re.escape(message)):
         Solver.load("sudoku-4x4", **settings)
 
 
 def test_a_task_without_rules_is_not_checked():
     model = tiny_model(vocab_size=12, seq_len=900, n=1, T=1)
-    (found,) = Solver(model, Arc()).solve(np.zeros((1, 900), dtype=np.uint8))
-    assert found.valid is None
-    assert not found.failed
+    (solution,) = Solver(model, Arc()).solve(np.zeros((1, 900), dtype=np.uint8))
+    assert solution.valid is None
+    assert not solution.failed
 
 
 def test_identifiers_that_the_model_does_not_have_are_refused():
@@ -147,10 +147,10 @@ def test_one_bad_line_does_not_stop_the_others(folder, tmp_path, capsys):
     (tmp_path / "puzzles.txt").write_text("\n".join(lines))
     assert solve.main([folder, "--file", str(tmp_path / "puzzles.txt"), "--json"]) == 1
     out, err = capsys.readouterr()
-    found = [json.loads(line) for line in out.splitlines()]
-    assert [one["valid"] for one in found] == [True, None, None, False, True]
-    assert found[1]["problem"].startswith("line 2: sudoku_4x4 puzzle has 2 symbols")
-    assert "line 3: row 1 column 1 holds 'x'" in found[2]["problem"]
+    solutions = [json.loads(line) for line in out.splitlines()]
+    assert [one["valid"] for one in solutions] == [True, None, None, False, True]
+    assert solutions[1]["problem"].startswith("line 2: sudoku_4x4 puzzle has 2 symbols")
+    assert "line 3: row 1 column 1 holds 'x'" in solutions[2]["problem"]
     assert "2 of 5 puzzles answered" in err
 
 
@@ -193,8 +193,8 @@ def test_shipped_models_solve_a_puzzle_of_their_task(name):
     solver = Solver.load(name)
     settings = {"min_path": 12, "walls": 0.5} if name.startswith("maze") else {}
     x_input, _ = solver.task.generator(99, **settings)(20)
-    found = solver.solve(x_input)
-    assert sum(one.valid is True for one in found) >= 18
+    solutions = solver.solve(x_input)
+    assert sum(one.valid is True for one in solutions) >= 18
 
 
 def test_the_command_imports_neither_lightning_nor_hydra(folder):

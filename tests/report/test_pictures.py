@@ -5,7 +5,7 @@ from PIL import Image
 
 from tests.conftest import tiny_model
 from trm.errors import InputError
-from trm.inference.thoughts import thoughts
+from trm.inference.frames import trajectory_frames
 from trm.report.pictures import Story, draw
 from trm.tasks import Arc, Maze, Sudoku
 from trm.tasks.arc import to_canvas
@@ -13,8 +13,8 @@ from trm.tasks.arc import to_canvas
 
 def story(task, x_input, y_true=None, steps=3):
     model = tiny_model(vocab_size=task.vocab_size, seq_len=task.cells, n=1, T=1).eval()
-    seen = thoughts(model, torch.from_numpy(x_input)[None], steps)
-    return Story.of(task, x_input, seen, y_true=y_true)
+    frames = trajectory_frames(model, torch.from_numpy(x_input)[None], steps)
+    return Story.of(task, x_input, frames, y_true=y_true)
 
 
 def puzzle_of(task, **settings):

@@ -92,9 +92,9 @@ def compare(
         x_input, puzzle_id = batch.x_input.numpy(), batch.puzzle_id.numpy()
         y, z = exported.start(len(batch))
         for k, step in enumerate(trajectory(model, batch.x_input, batch.puzzle_id, steps)):
-            taken = exported.step(x_input, y, z, puzzle_id)
-            y, z = taken.y, taken.z
-            theirs = torch.from_numpy(taken.y_hat)
+            exported_step = exported.step(x_input, y, z, puzzle_id)
+            y, z = exported_step.y, exported_step.z
+            theirs = torch.from_numpy(exported_step.y_hat)
             answers = step.y_hat.argmax(-1), theirs.argmax(-1)
             equal[k] += (answers[0] == answers[1]).all(1).sum().item()
             differences[k] = max(differences[k], (step.y_hat - theirs).abs().max().item())
@@ -125,7 +125,7 @@ def latencies(
         exported: made of it
         x_input: one question or more, (puzzles, cells) int64
     """
-    found: dict[str, dict[str, float]] = {"float": {}, "exported": {}}
+    latency: dict[str, dict[str, float]] = {"float": {}, "exported": {}}
     for size, repeats in _REPEATS.items():
         tokens = x_input[torch.arange(size) % len(x_input)]
         ids = torch.zeros(size, dtype=torch.int64)
@@ -142,6 +142,6 @@ def latencies(
                 start = time.perf_counter()
                 call()
                 times[name].append(time.perf_counter() - start)
-        for name, taken in times.items():  # the first warms up
-            found[name][str(size)] = round(1000 * median(taken[1:]) / size, 4)
-    return found
+        for name, seconds in times.items():  # the first warms up
+            latency[name][str(size)] = round(1000 * median(seconds[1:]) / size, 4)
+    return latency

@@ -77,7 +77,7 @@ class Ballot:
 @torch.inference_mode()
 def vote(
     model: RecursiveModel,
-    asked: ArcVotes,
+    votes: ArcVotes,
     steps: int,
     batch_size: int,
     device: torch.device | str,
@@ -88,7 +88,7 @@ def vote(
 
     Args:
         model: put into eval mode and onto ``device``
-        asked: the augmented test inputs
+        votes: the augmented test inputs
         steps: supervision steps for each; the last one votes
         batch_size: of them at once
         device: where to run
@@ -96,9 +96,9 @@ def vote(
         precision: see ``trm.devices.autocast``
     """
     model = model.to(device).eval()
-    ballot = Ballot(asked.names)
-    for first in range(0, len(asked.puzzles), batch_size):
-        batch = Batch.of(asked.puzzles[first : first + batch_size], device)
+    ballot = Ballot(votes.names)
+    for first in range(0, len(votes.puzzles), batch_size):
+        batch = Batch.of(votes.puzzles[first : first + batch_size], device)
         with autocast(device, precision):
             for step in trajectory(model, batch.x_input, batch.puzzle_id, steps):
                 last = step
@@ -108,7 +108,7 @@ def vote(
             last.q_hat.float().cpu().numpy(),
             batch.puzzle_id.cpu().numpy(),
         )
-        on_batch(min(first + batch_size, len(asked.puzzles)))
+        on_batch(min(first + batch_size, len(votes.puzzles)))
     return ballot
 
 

@@ -50,8 +50,14 @@ def doubling(last: int) -> list[int]:
 @torch.inference_mode()
 def answers(model: RecursiveModel, batch: Batch, steps: int) -> Tensor:
     """Return the answer after each supervision step as tokens, (steps, batch, cells) uint8."""
-    taken = trajectory(model, batch.x_input, batch.puzzle_id, steps)
-    return torch.stack([step.y_hat.argmax(-1).to(torch.uint8) for step in taken])
+    each = trajectory(model, batch.x_input, batch.puzzle_id, steps)
+    return torch.stack([step.y_hat.argmax(-1).to(torch.uint8) for step in each])
+
+
+def cell_shares(y: Tensor, y_true: Tensor) -> Tensor:
+    """Return the share of labelled cells right, (batch,) float32, of (batch, cells) tokens."""
+    labelled = y_true != PAD
+    return ((y == y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
 
 
 def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
@@ -62,12 +68,11 @@ def count_right(task: Task, batch: Batch, y: Tensor) -> Tensor:
         batch: the puzzles
         y: what ``answers`` returned for them
     """
-    labelled = batch.y_true != PAD
     counts = []
     for answer in y.long():
         judged = task.judge(batch.x_input, answer, batch.y_true)
-        cell = ((answer == batch.y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
-        counts.append(torch.stack([*(judged[name].sum() for name in task.measures), cell.sum()]))
+        hits = [judged[name].sum() for name in task.measures]
+        counts.append(torch.stack([*hits, cell_shares(answer, batch.y_true).sum()]))
     return torch.stack(counts)
 
 

@@ -2,18 +2,19 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles, Rows
 from trm.errors import check_at_least
-from trm.inference.compute import Compute, Select, Signs, Stop, candidates, chosen
-from trm.inference.evaluation import Evaluation
-from trm.inference.rollouts import Seen, think
+from trm.inference.compute import Compute
+from trm.inference.evaluation import Evaluation, cell_shares
+from trm.inference.rollouts import RolloutStep, rollout
+from trm.inference.selectors import Signals, Stop, candidates, select_trajectory
 from trm.models.recursion import RecursiveModel, Trained
-from trm.tasks.base import PAD, Task
+from trm.tasks.base import Task
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,16 @@ class Outcome:
     Attributes:
         hits: for each of the task's measures, the puzzles of which it is true, (puzzles,) bool
         cell: share of cells right, (puzzles,) float32
-        taken: supervision steps over all trajectories, (puzzles,) int64
+        steps: supervision steps over all trajectories, (puzzles,) int64
     """
 
     hits: dict[str, Tensor]
     cell: Tensor
-    taken: Tensor
+    steps: Tensor
 
 
 @dataclass(frozen=True)
-class Record:
+class EvaluationRecord:
     """An evaluation in all its parts; tensors are (steps, puzzles, R) on the CPU.
 
     A puzzle that ended keeps what its last step gave.
@@ -41,7 +42,7 @@ class Record:
         compute: as it was run
         hits: for each of the task's measures, bool
         cell: share of cells right, float32
-        signs: by which trajectories are chosen
+        signals: by which trajectories are chosen
         end: supervision steps each puzzle took, (puzzles,) int64
         first_answers: what would be answered after each step to the first puzzles,
             (steps, first, cells) uint8
@@ -52,7 +53,7 @@ class Record:
     compute: Compute
     hits: dict[str, Tensor]
     cell: Tensor
-    signs: Signs
+    signals: Signals
     end: Tensor
     first_answers: Tensor
     wall_time_s: float
@@ -77,11 +78,11 @@ class Record:
         self,
         steps: int | None = None,
         trajectories: int | None = None,
-        select: Select | None = None,
+        select: str | None = None,
         stop: Stop | None = None,
         sure: float | None = None,
     ) -> Outcome:
-        """Say what less compute, or another choice, would have given.
+        """Return what less compute, or another choice, would have given.
 
         Args:
             steps: at most; None for as many as were run, as with the others
@@ -92,17 +93,17 @@ class Record:
         """
         stop = self.compute.stop if stop is None else stop
         assert self.compute.stop in ("all", stop), "steps that were not run cannot be read off"
-        part = slice(steps), slice(None), slice(trajectories)
-        signs = self.signs[part]
-        among = candidates(stop, self.compute.sure if sure is None else sure, signs)
+        signals = self.signals[:steps, :, :trajectories]
+        among = candidates(stop, self.compute.sure if sure is None else sure, signals)
         ends = among.any(-1)
         last = torch.where(ends.any(0), ends.int().argmax(0), len(ends) - 1)
         at = last, torch.arange(self.puzzles)
-        pick = chosen(self.compute.select if select is None else select, signs[at], among[at])
+        select = self.compute.select if select is None else select
+        choice = select_trajectory(select, signals[at], among[at])
         return Outcome(
-            {name: hit[(*at, pick)] for name, hit in self.hits.items()},
-            self.cell[(*at, pick)],
-            (last + 1) * signs.halting.shape[-1],
+            {name: hit[(*at, choice)] for name, hit in self.hits.items()},
+            self.cell[(*at, choice)],
+            (last + 1) * signals.halting.shape[-1],
         )
 
     def by_step(self) -> Evaluation:
@@ -118,7 +119,7 @@ class Record:
         )
 
 
-def record(
+def record_evaluation(
     model: RecursiveModel,
     task: Task,
     puzzles: Puzzles,
@@ -128,7 +129,7 @@ def record(
     device: torch.device | str = "cpu",
     on_batch: Callable[[int], None] = lambda done: None,
     precision: str = "auto",
-) -> Record:
+) -> EvaluationRecord:
     """Evaluate a model on puzzles with any amount of compute, and keep what each step gave.
 
     Memory grows by about 35 bytes per puzzle, step and trajectory.
@@ -150,23 +151,23 @@ def record(
     check_at_least(1, batch_size=batch_size)
     model = model.to(device).eval()
     start = time.perf_counter()
-    compute = compute.settled(task, model, trained.N_sup)
-    assert compute.max_steps is not None, "settled"
+    compute = compute.for_model(task, model, trained.N_sup)
+    assert compute.max_steps is not None, "for_model fills it in"
     rows = puzzles.on(device)
     x_input, _, puzzle_id = rows(torch.arange(len(puzzles), device=device))
     shape = compute.max_steps, len(puzzles), compute.trajectories
     parts = tuple(name for name, _ in model.initial_state(1).tensors())
-    table = _Table(task, rows, shape, parts, batch_size)
+    builder = _RecordBuilder(task, rows, shape, parts, batch_size)
     done = 0
-    asked = model, task, x_input, puzzle_id, compute, trained, batch_size, precision
-    for seen in think(*asked):
-        table.add(seen)
-        done += int(seen.ended.sum())
+    arguments = model, task, x_input, puzzle_id, compute, trained, batch_size, precision
+    for step in rollout(*arguments):
+        builder.add(step)
+        done += int(step.ended.sum())
         on_batch(done)
-    return table.filled(compute, time.perf_counter() - start)
+    return builder.record(compute, time.perf_counter() - start)
 
 
-class _Table:
+class _RecordBuilder:
     """A record in the making."""
 
     def __init__(
@@ -180,7 +181,7 @@ class _Table:
         self.task, self.rows, self.parts = task, rows, parts
         self.hits = {name: torch.zeros(shape, dtype=torch.bool) for name in task.measures}
         self.cell = torch.zeros(shape)
-        self.signs = Signs(
+        self.signals = Signals(
             halting=torch.zeros(shape),
             residuals=torch.zeros(*shape, len(parts)),
             confidence=torch.zeros(shape),
@@ -190,36 +191,37 @@ class _Table:
         self.end = torch.zeros(shape[1], dtype=torch.int64)
         self.answers = torch.zeros(shape[0], min(first, shape[1]), task.cells, dtype=torch.uint8)
 
-    def add(self, seen: Seen) -> None:
+    def add(self, step: RolloutStep) -> None:
         """Judge a step's answers and write them down."""
-        R = seen.y.shape[1]
-        x_input, y_true, _ = (row.long() for row in self.rows(seen.index.repeat_interleave(R)))
-        y, labelled = seen.y.flatten(0, 1), y_true != PAD
+        R = step.y.shape[1]
+        x_input, y_true, _ = (row.long() for row in self.rows(step.index.repeat_interleave(R)))
+        y = step.y.flatten(0, 1)
         judged = self.task.judge(x_input, y, y_true)
-        cell = ((y == y_true) & labelled).sum(1) / labelled.sum(1).clamp(min=1)
-        index = seen.index.cpu()
-        at = seen.step.cpu() - 1, index
+        index, steps = step.index.cpu(), step.steps.cpu()
+        at = steps - 1, index
         for name in self.task.measures:
             self.hits[name][at] = judged[name].view(-1, R).cpu()
-        self.cell[at] = cell.view(-1, R).cpu()
-        for field in fields(Signs):
-            getattr(self.signs, field.name)[at] = getattr(seen.signs, field.name).cpu()
-        self.end[index] = seen.step.cpu()
+        self.cell[at] = cell_shares(y, y_true).view(-1, R).cpu()
+        for (_, table), (_, signal) in zip(
+            self.signals.tensors(), step.signals.tensors(), strict=True
+        ):
+            table[at] = signal.cpu()
+        self.end[index] = steps
         shown = index < self.answers.shape[1]
         rows = torch.arange(len(index))[shown]
-        answer = seen.y.cpu()[rows, seen.trajectory.cpu()[rows]]
+        answer = step.y.cpu()[rows, step.choice.cpu()[rows]]
         self.answers[at[0][shown], index[shown]] = answer.to(torch.uint8)
 
-    def filled(self, compute: Compute, wall_time_s: float) -> Record:
+    def record(self, compute: Compute, wall_time_s: float) -> EvaluationRecord:
         """Repeat the last step of puzzles that ended, and cut off steps that none took."""
         step = torch.arange(int(self.end.max()))[:, None]
         at = torch.minimum(step, self.end - 1), torch.arange(len(self.end))
         first = tuple(index[..., : self.answers.shape[1]] for index in at)
-        return Record(
+        return EvaluationRecord(
             compute,
             {name: hit[at] for name, hit in self.hits.items()},
             self.cell[at],
-            self.signs[at],
+            self.signals[at],
             self.end,
             self.answers[first],
             wall_time_s,

@@ -8,55 +8,49 @@ from torch import Tensor
 
 from trm import counter_rng
 from trm.devices import autocast
-from trm.inference.compute import (
-    Compute,
-    Signs,
-    candidates,
-    chosen,
-    first_states,
-    views,
-    with_noise,
-)
+from trm.inference.compute import Compute
+from trm.inference.selectors import Signals, candidates, select_trajectory
+from trm.inference.starts import first_states, views, with_noise
+from trm.models.likelihoods import answer_loss
 from trm.models.recursion import RecursiveModel, Trained, halting_logit
 from trm.support.batched import Batched
 from trm.tasks.base import Symmetry, Task
-from trm.training.losses import answer_loss
 
 
 @dataclass(frozen=True)
-class Seen:
+class RolloutStep:
     """What one supervision step gave, for the puzzles then in the batch and R trajectories of each.
 
     Attributes:
         index: numbers of the puzzles, (batch,) int64
-        step: supervision steps they have taken, this one included, (batch,) int64
+        steps: that they have taken, this one included, (batch,) int64
         y: answers, views turned back, (batch, R, cells) int64
-        signs: of (batch, R) trajectories
+        signals: of (batch, R) trajectories
         ended: puzzles that leave with this step, (batch,) bool
-        trajectory: which one answers if this is the end, (batch,) int64
+        choice: number of the trajectory that answers if this is the end, (batch,) int64
     """
 
     index: Tensor
-    step: Tensor
+    steps: Tensor
     y: Tensor
-    signs: Signs
+    signals: Signals
     ended: Tensor
-    trajectory: Tensor
+    choice: Tensor
 
 
 @dataclass(frozen=True)
-class _InHand(Batched):
+class _PuzzlesInHand(Batched):
     """Puzzles in hand, and the R trajectories of each."""
 
     index: Tensor  # (batch,)
-    step: Tensor  # (batch,)
+    steps: Tensor  # (batch,)
     x_input: Tensor  # (batch, R, cells), turned
     puzzle_id: Tensor  # (batch, R)
     state: Batched  # (batch, R, ...)
 
 
 @torch.inference_mode()
-def think(
+def rollout(
     model: RecursiveModel,
     task: Task,
     x_input: Tensor,
@@ -65,11 +59,11 @@ def think(
     trained: Trained,
     batch_size: int = 256,
     precision: str = "auto",
-) -> Iterator[Seen]:
-    """Let a model think about puzzles and yield what each supervision step gave.
+) -> Iterator[RolloutStep]:
+    """Run trajectories of puzzles and yield what each supervision step gave.
 
     As puzzles end, waiting ones take their places: the batch stays full, and the cost follows the
-    mean number of steps. What is found for a puzzle depends on no other puzzle.
+    mean number of steps. What comes of a puzzle depends on no other puzzle.
 
     Args:
         model: in eval mode; its device is where everything happens
@@ -84,19 +78,19 @@ def think(
     Raises:
         InputError: more views than the task has, or a choice by validity where there are no rules
     """
-    compute = compute.settled(task, model, trained.N_sup)
+    compute = compute.for_model(task, model, trained.N_sup)
     runner = _Runner(model, task, x_input, puzzle_id, compute, trained, precision)
-    room = max(1, batch_size // compute.trajectories)
-    waiting, puzzles = min(room, len(x_input)), len(x_input)
-    batch = runner.admitted(0, waiting)
+    room, puzzles = max(1, batch_size // compute.trajectories), len(x_input)
+    admitted = min(room, puzzles)
+    batch = runner.admit(0, admitted)
     while len(batch):
-        batch, seen = runner.step(batch)
-        yield seen
-        batch = batch[~seen.ended] if seen.ended.any() else batch
-        coming = min(room - len(batch), puzzles - waiting)
-        if coming > 0:
-            batch = _InHand.cat([batch, runner.admitted(waiting, waiting + coming)])
-            waiting += coming
+        batch, step = runner.step(batch)
+        yield step
+        batch = batch[~step.ended] if step.ended.any() else batch
+        free = min(room - len(batch), puzzles - admitted)
+        if free > 0:
+            batch = _PuzzlesInHand.cat([batch, runner.admit(admitted, admitted + free)])
+            admitted += free
 
 
 class _Runner:
@@ -118,19 +112,18 @@ class _Runner:
         self.loss = answer_loss(trained.loss)
         self.device = next(model.parameters()).device
         # Trajectory r · views + v is view v of rollout r.
-        self.rollout = torch.arange(compute.rollouts).repeat_interleave(compute.views)
-        self.rollout = self.rollout.to(self.device)
+        numbers = torch.arange(compute.rollouts, device=self.device)
+        self.rollouts = numbers.repeat_interleave(compute.views)
         view = views(task, compute.views, compute.seed)
         self.there, self.back = view.to(self.device), view.inverse().to(self.device)
-        states = first_states(model, compute)
-        self.start = states[self.rollout]
+        self.start = first_states(model, compute)[self.rollouts]
         self.word = counter_rng.mix(torch.arange(task.cells, device=self.device))
 
-    def admitted(self, first: int, last: int) -> _InHand:
+    def admit(self, first: int, last: int) -> _PuzzlesInHand:
         """Prepare puzzles ``first`` to ``last``."""
         shape = last - first, self.compute.trajectories
         x_input = self.x_input[first:last].to(self.device).long()
-        return _InHand(
+        return _PuzzlesInHand(
             torch.arange(first, last, device=self.device),
             torch.zeros(shape[0], dtype=torch.int64, device=self.device),
             _turned(self.there, x_input.repeat_interleave(shape[1], 0)).view(*shape, -1),
@@ -138,14 +131,14 @@ class _Runner:
             self.start.map(lambda h: h.expand(shape[0], *h.shape)),
         )
 
-    def step(self, batch: _InHand) -> tuple[_InHand, Seen]:
+    def step(self, batch: _PuzzlesInHand) -> tuple[_PuzzlesInHand, RolloutStep]:
         """Take one supervision step with all puzzles in hand."""
         compute, shape = self.compute, (len(batch), self.compute.trajectories)
         x_input, puzzle_id = batch.x_input.flatten(0, 1), batch.puzzle_id.flatten()
         state = batch.state.map(lambda h: h.flatten(0, 1))
         if compute.noise:
-            rollout, step = self.rollout.repeat(len(batch)), batch.step.repeat_interleave(shape[1])
-            state = with_noise(state, compute, rollout, step)
+            rollouts = self.rollouts.repeat(len(batch))
+            state = with_noise(state, compute, rollouts, batch.steps.repeat_interleave(shape[1]))
         with autocast(self.device, self.precision):
             out = self.model(x_input, puzzle_id, state)
         turned = out.y_hat.argmax(-1)
@@ -153,27 +146,25 @@ class _Runner:
         valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)
         if self.task.has_rules:
             valid = self.task.is_valid(_turned(self.back, x_input), y)
-        signs = Signs(
+        signals = Signals(
             halting_logit(out, self.trained.halting).float().view(shape),
             torch.stack(_changes(out.state, state), 1).view(*shape, -1),
             torch.exp(-self.loss(out.y_hat, turned)).float().mean(-1).view(shape),
             valid.view(shape),
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
         )
-        taken = batch.step + 1
-        among = candidates(compute.stop, compute.sure, signs)
-        assert compute.max_steps is not None, "settled"
-        ended = among.any(1) | (taken >= compute.max_steps)
-        seen = Seen(
+        steps, among = batch.steps + 1, candidates(compute.stop, compute.sure, signals)
+        assert compute.max_steps is not None, "for_model fills it in"
+        step = RolloutStep(
             batch.index,
-            taken,
+            steps,
             y.view(*shape, -1),
-            signs,
-            ended,
-            chosen(compute.select, signs, among),
+            signals,
+            ended=among.any(1) | (steps >= compute.max_steps),
+            choice=select_trajectory(compute.select, signals, among),
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
-        return replace(batch, step=taken, state=state), seen
+        return replace(batch, steps=steps, state=state), step
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:

@@ -14,7 +14,7 @@ from trm.checkpoints.opening import open_model
 from trm.devices import Precision, pick_device, pick_precision
 from trm.errors import InputError, check_at_least, check_choice
 from trm.inference.compute import Compute
-from trm.inference.rollouts import Seen, think
+from trm.inference.rollouts import RolloutStep, rollout
 from trm.models.recursion import RecursiveModel, Trained
 from trm.tasks.base import Task
 
@@ -67,11 +67,11 @@ def default_compute(task: Task, **changes: Any) -> Compute:
 
 def _check_fits(model: RecursiveModel, task: Task) -> None:
     """Refuse a model that was made for puzzles of another size."""
-    made_for = model.settings()
+    settings = model.settings()
     for name, value in {"seq_len": task.cells, "vocab_size": task.vocab_size}.items():
-        if made_for.get(name, value) != value:
+        if settings.get(name, value) != value:
             raise InputError(
-                f"the model has {name}={made_for[name]}, {task.name} needs {value}; give the task "
+                f"the model has {name}={settings[name]}, {task.name} needs {value}; give the task "
                 f"that it was trained on"
             )
 
@@ -115,7 +115,7 @@ class Solver:
         self.task = task
         self.trained = Trained(halting=model.halting) if trained is None else trained
         compute = default_compute(task) if compute is None else compute
-        self.compute = compute.settled(task, model, self.trained.N_sup)
+        self.compute = compute.for_model(task, model, self.trained.N_sup)
         self.batch_size = batch_size
         self.precision = pick_precision(precision, next(self.model.parameters()).device)
 
@@ -189,18 +189,18 @@ class Solver:
     ) -> list[Solution]:
         """Answer puzzles given as (cells,) uint8 tokens; see ``solve``."""
         start = time.perf_counter()
-        found = [self._without_model(grid) for grid in tokens]
-        asked = [i for i, solution in enumerate(found) if solution is None]
-        if asked:
+        solutions = [self._without_model(grid) for grid in tokens]
+        unsolved = [i for i, solution in enumerate(solutions) if solution is None]
+        if unsolved:
             ids = self.identifiers(puzzle_id, len(tokens))
-            x_input = torch.from_numpy(np.stack([tokens[i] for i in asked]))
-            puzzle_ids = torch.from_numpy(ids[asked])
+            x_input = torch.from_numpy(np.stack([tokens[i] for i in unsolved]))
+            puzzle_ids = torch.from_numpy(ids[unsolved])
             arguments = self.compute, self.trained, self.batch_size, self.precision
-            for seen in think(self.model, self.task, x_input, puzzle_ids, *arguments):
+            for step in rollout(self.model, self.task, x_input, puzzle_ids, *arguments):
                 time_s = time.perf_counter() - start
-                for place, solution in self._ended(seen, x_input):
-                    found[asked[place]] = replace(solution, time_s=time_s)
-        return [solution for solution in found if solution is not None]
+                for place, solution in self._solutions(step, x_input):
+                    solutions[unsolved[place]] = replace(solution, time_s=time_s)
+        return [solution for solution in solutions if solution is not None]
 
     def identifiers(self, puzzle_id: int | Sequence[int], puzzles: int) -> np.ndarray:
         """Return one identifier per puzzle, (puzzles,) int64.
@@ -208,18 +208,18 @@ class Solver:
         Raises:
             InputError: another number of them than of puzzles, or rows that the model does not have
         """
-        given = np.asarray(puzzle_id, dtype=np.int64)
-        if given.ndim and len(given) != puzzles:
-            raise InputError(f"{len(given)} identifiers for {puzzles} puzzles; give one for each")
+        ids = np.asarray(puzzle_id, dtype=np.int64)
+        if ids.ndim and len(ids) != puzzles:
+            raise InputError(f"{len(ids)} identifiers for {puzzles} puzzles; give one for each")
         table = self.model.identifiers
         if table is not None:
             rows = len(table.weights)
-            unknown = given[(given < 0) | (given >= rows)]
+            unknown = ids[(ids < 0) | (ids >= rows)]
             if unknown.size:
                 raise InputError(
                     f"identifier {unknown.flat[0]} is none of the model's, 0 ... {rows - 1}"
                 )
-        return np.broadcast_to(given, puzzles)
+        return np.broadcast_to(ids, puzzles)
 
     def _tokens(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
         """Check the tokens of a puzzle that is no text; return (cells,) uint8."""
@@ -251,18 +251,20 @@ class Solver:
             return Solution(text, text, True, "already solved")
         return None
 
-    def _ended(self, seen: Seen, x_input: torch.Tensor) -> Iterator[tuple[int, Solution]]:
+    def _solutions(
+        self, step: RolloutStep, x_input: torch.Tensor
+    ) -> Iterator[tuple[int, Solution]]:
         """Make solutions of the puzzles that leave with this step, with their numbers."""
-        rows = seen.ended.nonzero()[:, 0]
-        at = rows, seen.trajectory[rows]
-        signs = seen.signs[at]
+        rows = step.ended.nonzero()[:, 0]
+        at = rows, step.choice[rows]
+        signals = step.signals[at]
         plain = zip(
-            seen.index[rows].tolist(),
-            seen.y[at].to(torch.uint8).cpu().numpy(),
-            signs.valid.tolist(),
-            signs.halting.sigmoid().tolist(),
-            signs.confidence.tolist(),
-            seen.step[rows].tolist(),
+            step.index[rows].tolist(),
+            step.y[at].to(torch.uint8).cpu().numpy(),
+            signals.valid.tolist(),
+            signals.halting.sigmoid().tolist(),
+            signals.confidence.tolist(),
+            step.steps[rows].tolist(),
             strict=True,
         )
         for place, y, valid, halting_probability, confidence, steps in plain:

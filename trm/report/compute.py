@@ -5,14 +5,14 @@ from typing import Any, get_args
 
 from rich.table import Table
 
-from trm.inference.compute import Select, Stop
 from trm.inference.evaluation import doubling
-from trm.inference.record import Record
+from trm.inference.record import EvaluationRecord
+from trm.inference.selectors import SELECTORS, Stop
 from trm.report.plots import banded
 from trm.report.tables import percent, wilson
 
 
-def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
+def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any]]:
     """Return one plain row for every smaller or other amount of compute that a record holds.
 
     The last row, of kind ``run``, was timed as it is; the seconds of the others are their steps
@@ -28,15 +28,15 @@ def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
         kind: str,
         steps: int,
         trajectories: int,
-        select: Select = run.select,
+        select: str = run.select,
         stop: Stop = run.stop,
     ) -> None:
         outcome = record.outcome(steps, trajectories, select, stop)
-        n, taken = record.puzzles, outcome.taken.double().mean().item()
+        n, mean_steps = record.puzzles, outcome.steps.double().mean().item()
         row: dict[str, Any] = {"kind": kind, "select": select, "stop": stop}
         row |= {"max_steps": steps, "trajectories": trajectories, "n": n}
-        row |= {"steps_per_puzzle": taken, "passes_per_puzzle": taken * passes}
-        row["seconds_per_puzzle"] = taken * record.seconds_per_step
+        row |= {"steps_per_puzzle": mean_steps, "passes_per_puzzle": mean_steps * passes}
+        row["seconds_per_puzzle"] = mean_steps * record.seconds_per_step
         for name, hit in outcome.hits.items():
             hits = int(hit.sum())
             row[f"{name}_accuracy"] = hits / n
@@ -48,8 +48,10 @@ def against_compute(record: Record, passes: int) -> list[dict[str, Any]]:
         for steps in doubling(S):
             add("steps", steps, 1)
         has_rules = "valid" in record.hits
-        selects = [name for name in get_args(Select) if has_rules or name != "validity"]
-        for select in selects if R > 1 else ():
+        selectors = dict.fromkeys([*SELECTORS, run.select])  # one's own among them, each once
+        if not has_rules:
+            del selectors["validity"]
+        for select in selectors if R > 1 else ():
             for count in doubling(R)[1:]:
                 add("trajectories", S, count, select=select)
         for stop in get_args(Stop)[1:]:
@@ -82,8 +84,13 @@ def compute_table(rows: list[dict[str, Any]]) -> Table:
 def name_of(row: dict[str, Any]) -> str:
     """Say how many trajectories ran until when, and by what one of them was chosen."""
     last = {"all": f"step {row['max_steps']}", "first_halted": "halted", "first_valid": "valid"}
-    said = f"{row['trajectories']}, {last[row['stop']]}"
-    return said + (f", {row['select']}" if row["trajectories"] > 1 else "")
+    name = f"{row['trajectories']}, {last[row['stop']]}"
+    return name + (f", {_selector_name(row)}" if row["trajectories"] > 1 else "")
+
+
+def _selector_name(row: dict[str, Any]) -> str:
+    """Shorten the path of a selector of one's own to its last word."""
+    return str(row["select"]).rpartition(".")[2]
 
 
 def plot_compute(
@@ -105,7 +112,7 @@ def plot_compute(
             continue  # it is one of the others
         name = {
             "steps": "more steps",
-            "trajectories": f"more trajectories, by {row['select']}",
+            "trajectories": f"more trajectories, by {_selector_name(row)}",
             "early exit": f"early exit, {row['stop'].replace('_', ' ')}",
             "run": "as run",
         }[row["kind"]]

@@ -8,7 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles
-from trm.inference.record import Record
+from trm.inference.record import EvaluationRecord
 from trm.report.tables import percent, wilson
 from trm.tasks.base import Task
 
@@ -16,7 +16,7 @@ _BINS = 5  # of halting probability
 _QUANTILES = 4  # of difficulty
 
 
-def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
+def diagnostics(record: EvaluationRecord, task: Task, puzzles: Puzzles) -> dict[str, Any]:
     """Look at the first trajectory of every puzzle.
 
     Args:
@@ -30,7 +30,7 @@ def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
         probability after the last step against the share solved), ``expected_calibration_error``,
         ``says`` (says solved against is solved) and ``by_difficulty``
     """
-    exact, halting = record.hits["exact"][..., 0], record.signs.halting[..., 0]
+    exact, halting = record.hits["exact"][..., 0], record.signals.halting[..., 0]
     probability, solved = halting[-1].sigmoid(), exact[-1]
     calibration = _calibration(probability, solved)
     gap = sum(row["n"] * abs(row["says"] - row["solved"]) for row in calibration)
@@ -49,8 +49,8 @@ def diagnostics(record: Record, task: Task, puzzles: Puzzles) -> dict[str, Any]:
     }
 
 
-def _by_step(record: Record, exact: Tensor, halting: Tensor) -> list[dict[str, Any]]:
-    answer, residuals = record.signs.answer[..., 0], record.signs.residuals[..., 0, :]
+def _by_step(record: EvaluationRecord, exact: Tensor, halting: Tensor) -> list[dict[str, Any]]:
+    answer, residuals = record.signals.answer[..., 0], record.signals.residuals[..., 0, :]
     says = halting.sigmoid() > record.compute.sure
     rows = []
     for k in range(record.steps):
@@ -109,34 +109,34 @@ def _by_difficulty(task: Task, puzzles: Puzzles, solved: Tensor) -> list[dict[st
     return rows
 
 
-def diagnostic_tables(looked: dict[str, Any]) -> list[Table]:
+def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
     """Draw the diagnostics."""
-    parts = [name for name in looked["by_step"][0] if name.startswith("residual_")]
+    parts = [name for name in diagnosis["by_step"][0] if name.startswith("residual_")]
     changes = [f"‖Δ{name.removeprefix('residual_')}‖" for name in parts]
     steps = _table(
         "Step by step (settled: the answer is that of the step before)",
         ("step", "going", "says solved first", "settled", "settled, wrong", *changes),
     )
-    for row in looked["by_step"]:
+    for row in diagnosis["by_step"]:
         counts = ("step", "going", "halts_first", "settled", "settled_on_wrong")
         residuals = [f"{row[name]:.3f}" for name in parts]
         steps.add_row(*(str(row[name]) for name in counts), *residuals)
-    error = looked["expected_calibration_error"]
+    error = diagnosis["expected_calibration_error"]
     sure = _table(
         f"What it says after the last step (calibration error {100 * error:.1f} %)",
         ("says %", "mean %", "is solved %", "puzzles"),
     )
-    for row in looked["calibration"]:
+    for row in diagnosis["calibration"]:
         bounds = f"{100 * row['from']:.0f}-{100 * row['to']:.0f}"
         shares = (f"{100 * row[name]:.1f}" for name in ("says", "solved"))
         sure.add_row(bounds, *shares, str(row["n"]))
     hard = _table("By difficulty", ("measure", "from", "to", "exact %", "95 % interval", "puzzles"))
-    for row in looked["by_difficulty"]:
+    for row in diagnosis["by_difficulty"]:
         share, interval = f"{100 * row['exact_accuracy']:.1f}", percent(row["interval"])
         hard.add_row(
             row["measure"], str(row["from"]), str(row["to"]), share, interval, str(row["n"])
         )
-    return [steps, sure, *([hard] if looked["by_difficulty"] else [])]
+    return [steps, sure, *([hard] if diagnosis["by_difficulty"] else [])]
 
 
 def _table(title: str, headings: tuple[str, ...]) -> Table:

@@ -14,7 +14,7 @@ from PIL import Image
 from trm.errors import InputError
 from trm.files import written_whole
 from trm.inference.evaluation import doubling
-from trm.inference.thoughts import Thoughts
+from trm.inference.frames import TrajectoryFrames
 from trm.tasks.base import PAD, Task
 
 _UNSURE = np.array([0.94, 0.78, 0.20])  # yellow, told from white by all eyes
@@ -51,7 +51,7 @@ class Story:
         cls,
         task: Task,
         x_input: np.ndarray,
-        seen: Thoughts,
+        frames: TrajectoryFrames,
         number: int = 0,
         y_true: np.ndarray | None = None,
     ) -> "Story":
@@ -59,9 +59,9 @@ class Story:
         return cls(
             task,
             x_input,
-            seen.answers[:, number].numpy(),
-            seen.certainty[:, number].numpy(),
-            seen.halting[:, number].numpy(),
+            frames.answers[:, number].numpy(),
+            frames.certainty[:, number].numpy(),
+            frames.halting[:, number].numpy(),
             y_true,
         )
 

@@ -59,9 +59,9 @@ def saving(result: dict[str, Any]) -> str:
     """Return what saving cost, and how to make it cheaper if it was dear."""
     spent = result["saving"]
     share = spent["wall_time_s"] / max(result["training_wall_time_s"], 1e-9)
-    said = (
+    text = (
         f"{_many(spent['saves'], 'checkpoint')} of {spent['size_bytes'] / 1e6:.1f} MB in "
         f"{spent['wall_time_s']:.1f} s, {100 * share:.1f} % of training"
     )
     dear = share > _DEAR_SAVING and not spent["light"]
-    return said + ("; checkpoint.light=true leaves out the puzzles in hand" if dear else "")
+    return text + ("; checkpoint.light=true leaves out the puzzles in hand" if dear else "")

@@ -29,9 +29,9 @@ def thinking(task: Task, puzzles: Puzzles, evaluation: Evaluation) -> Group:
     many = len(answers) > _MOST_PICTURES
     for k in (step - 1 for step in evaluation.shown_steps) if many else range(len(answers)):
         count = int(wrong[k, chosen])
-        said = "solved" if count == 0 else f"{count} wrong"
+        state = "solved" if count == 0 else f"{count} wrong"
         picture = task.render(x_input, answers[k, chosen].numpy(), solution)
-        pictures.append(Text(f"step {k + 1}: {said}\n").append_text(picture))
+        pictures.append(Text(f"step {k + 1}: {state}\n").append_text(picture))
         if not wrong[k:, chosen].any():
             break  # solved for good: the remaining steps repeat the picture
     title = Text("One of these puzzles, drawn after each supervision step (! marks a wrong cell)")

@@ -1,4 +1,4 @@
-"""What a model shows of a puzzle after each supervision step, to be drawn."""
+"""What a trajectory shows after each supervision step, to be drawn."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from trm.devices import autocast
 from trm.errors import check_at_least
+from trm.models.likelihoods import answer_loss
 from trm.models.recursion import RecursiveModel, Trained, halting_logit, trajectory
-from trm.training.losses import answer_loss
 
 
 @dataclass(frozen=True)
-class Thoughts:
+class TrajectoryFrames:
     """The plain trajectories of a batch of puzzles, on the CPU.
 
     Attributes:
@@ -28,22 +28,27 @@ class Thoughts:
     halting: Tensor
     states: dict[str, Tensor]
 
-    def __getitem__(self, steps: slice) -> "Thoughts":
+    def __getitem__(self, steps: slice) -> "TrajectoryFrames":
         """Select steps."""
         states = {name: part[steps] for name, part in self.states.items()}
-        return Thoughts(self.answers[steps], self.certainty[steps], self.halting[steps], states)
+        answers, certainty, halting = (
+            self.answers[steps],
+            self.certainty[steps],
+            self.halting[steps],
+        )
+        return TrajectoryFrames(answers, certainty, halting, states)
 
 
 @torch.inference_mode()
-def thoughts(
+def trajectory_frames(
     model: RecursiveModel,
     x_input: Tensor,
     steps: int,
     trained: Trained | None = None,
     puzzle_id: Tensor | None = None,
     precision: str = "auto",
-) -> Thoughts:
-    """Let a model think and keep everything it shows.
+) -> TrajectoryFrames:
+    """Run the plain trajectories of some puzzles and keep everything they show.
 
     Args:
         model: in eval mode
@@ -62,20 +67,17 @@ def thoughts(
     device = next(model.parameters()).device
     x_input = x_input.to(device).long()
     ids = x_input.new_zeros(len(x_input)) if puzzle_id is None else puzzle_id.to(device)
-    seen: list[tuple[Tensor, ...]] = []
+    frames = defaultdict[str, list[Tensor]](list)
     states = defaultdict[str, list[Tensor]](list)
     with autocast(device, precision):
         for step in trajectory(model, x_input, ids, 1 if model.one_pass else steps):
             y = step.y_hat.argmax(-1)
-            seen.append(
-                (
-                    y.to(torch.uint8),
-                    torch.exp(-loss(step.y_hat, y)).float(),
-                    halting_logit(step, trained.halting).float().sigmoid(),
-                )
-            )
+            frames["answers"].append(y.to(torch.uint8))
+            frames["certainty"].append(torch.exp(-loss(step.y_hat, y)).float())
+            frames["halting"].append(halting_logit(step, trained.halting).float().sigmoid())
             for name, part in step.state.tensors():
                 states[name].append(part.float().cpu())
-    answers, certainty, halting = (torch.stack(part).cpu() for part in zip(*seen, strict=True))
-    stacked = {name: torch.stack(parts) for name, parts in states.items()}
-    return Thoughts(answers, certainty, halting, stacked)
+    stacked = {name: torch.stack(parts).cpu() for name, parts in frames.items()}
+    return TrajectoryFrames(
+        **stacked, states={name: torch.stack(parts) for name, parts in states.items()}
+    )
