@@ -122,6 +122,7 @@ def test_init_from_starts_a_new_run_from_validated_weights(trained, tiny_config)
         ("+model.colour=3", "model.colour is not an argument of TinyRecursiveModel"),
         ("+train.nsup=3", "train.nsup is not an argument .* did you mean N_sup"),
         ("task._target_=os.system", "task._target_=os.system is no Task"),
+        ("data._target_=os.system", "data._target_=os.system is no function that returns a Puzz"),
         ("task._target_=trm.tasks.base.Task", "trm.tasks.base.Task lacks .*is_valid"),
         ("data=sudoku_extreme", "data.path=null"),
         ("optimizer.lr=-1", "optimizer: .*-1"),
