@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from trm.commands import fail
-from trm.data.arc import ArcBuilder
-from trm.data.arc_augmentations import distinct_augmentations
-from trm.data.arc_files import read_subset
-from trm.errors import InputError
+from trm.data.arc.augmentations import distinct_augmentations
+from trm.data.arc.builder import ArcBuilder
+from trm.data.arc.files import read_subset
+from trm.support.errors import InputError
 from trm.tasks.arc import augmented, crop, to_canvas, undone
 
 SUBSETS = ("training", "evaluation", "training2", "evaluation2", "evaluation2-20250515", "concept")

@@ -18,9 +18,9 @@ from experiments.efficiency_subjects import SUBJECTS, measured
 from experiments.efficiency_table import write
 from experiments.table import HERE
 from trm.commands import fail
-from trm.devices import pick_device
-from trm.errors import InputError
-from trm.report.results import FORMAT, birth_certificate, read_result, write_json
+from trm.results.files import FORMAT, birth_certificate, read_result, write_json
+from trm.support.devices import pick_device
+from trm.support.errors import InputError
 
 RESULTS = HERE / "results"
 

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from experiments.table import compose
-from trm.build import build
 from trm.checkpoints.native import build_model, empty_model
 from trm.checkpoints.opening import open_model
-from trm.commands import load_data
-from trm.devices import autocast, peak_memory, start_peak_memory, synchronize
-from trm.energy import Meter, declared_watts
-from trm.errors import InputError
+from trm.data.loading import load_data
 from trm.inference.solver import Solver
 from trm.models.recursion import RecursiveModel, trajectory
+from trm.support.build import build
+from trm.support.devices import autocast, peak_memory, start_peak_memory, synchronize
+from trm.support.energy import Meter, declared_watts
+from trm.support.errors import InputError
+from trm.support.operations import Products, flops
 from trm.tasks.base import Task
-from trm.training.ceiling import Products, flops
 
 _BATCH, _SMALL_BATCH = 64, 4  # the small one where a puzzle takes long
 _LONG_S = 0.5

@@ -11,8 +11,8 @@ from experiments.numbers import interval, value
 from experiments.render import RENDERED, digest, fill_documents, write_text
 from experiments.table import HERE, compose, recipe_hash, recorded
 from trm.report.plots import Bubble, bubbles
-from trm.report.results import read_result
-from trm.report.tables import wilson
+from trm.results.files import read_result
+from trm.results.statistics import wilson
 
 CO2_G_PER_KWH = 473.0  # the world's electricity in 2024 (Ember, Global Electricity Review 2025)
 USD_PER_KWH = 0.25  # of electricity; what a household in Europe or California pays, roughly

@@ -10,8 +10,8 @@ import time
 
 import torch
 
-from trm.devices import peak_memory
 from trm.models.identifiers import IdentifierTable
+from trm.support.devices import peak_memory
 
 DIM, BATCH, ROUNDS = 512, 768, 20
 

@@ -15,9 +15,9 @@ from experiments.formats import csv_text, latex, markdown, tex
 from experiments.numbers import Line, Recorded, lines
 from experiments.table import HERE, Table, names, read_table, recorded, scales
 from trm.commands import fail
-from trm.errors import InputError
-from trm.files import written_whole
 from trm.report.plots import Dots, dots
+from trm.support.errors import InputError
+from trm.support.files import written_whole
 
 RENDERED = HERE / "rendered"
 DOCUMENTS = (HERE.parent / "README.md", HERE / "README.md")

@@ -25,9 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.runner import Job, Runner
 from experiments.table import HERE, Cell, Table, read_table, recorded
-from trm.build import check_types, nearest
 from trm.commands import run_command
-from trm.errors import InputError, check_at_least
+from trm.support.build import check_types, nearest
+from trm.support.errors import InputError, check_at_least
 
 _TYPES = {
     "scale": str,

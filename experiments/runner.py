@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.numbers import value
 from experiments.table import Cell, data_checksum, file_name, identity, recipe_hash, recorded
-from trm.commands import LOCK
-from trm.errors import InputError, Stopped
-from trm.report.results import read_result, write_json
+from trm.results.files import read_result, write_json
+from trm.support.errors import InputError, Stopped
+from trm.training.run_folder import LOCK
 
 _LOOK_EVERY_S = 0.5
 # Of a run's config, what says where it ran and nothing about the number.

@@ -13,18 +13,18 @@ from pathlib import Path
 
 import torch
 
+from trm.bench.ceiling import seconds
 from trm.commands import fail
 from trm.data import Batch
-from trm.devices import pick_device
-from trm.errors import InputError
 from trm.inference.evaluation import answers
 from trm.models import TinyRecursiveModel
 from trm.models.layers import Mixing
 from trm.models.likelihoods import stablemax_cross_entropy
 from trm.models.trm import Positions
 from trm.report.plots import Curve, exponent, power_laws
-from trm.report.results import FORMAT, birth_certificate, write_json
-from trm.training.ceiling import seconds
+from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.support.devices import pick_device
+from trm.support.errors import InputError
 from trm.training.losses import step_loss
 
 RESULTS = Path(__file__).parent / "results"

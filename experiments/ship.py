@@ -11,9 +11,9 @@ from typing import Any
 
 from trm.checkpoints import native
 from trm.checkpoints.opening import save
-from trm.errors import InputError
-from trm.report.results import read_result
 from trm.report.tables import percent
+from trm.results.files import read_result
+from trm.support.errors import InputError
 
 _PRETRAINED = Path(__file__).parents[1] / "trm" / "pretrained"
 _MOST_BYTES = 2_000_000  # of the weights

@@ -19,13 +19,14 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from trm.build import build, nearest
 from trm.checkpoints.continuing import CAME_LATER
 from trm.checkpoints.native import build_model
-from trm.commands import composed, load_data
-from trm.errors import InputError
+from trm.commands import composed
+from trm.data.loading import load_data
 from trm.models import TinyRecursiveModel
-from trm.report.results import read_result
+from trm.results.files import read_result
+from trm.support.build import build, nearest
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 from trm.training.checks import check_config
 

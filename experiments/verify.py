@@ -18,8 +18,8 @@ from pathlib import Path
 from experiments.numbers import expected_band, value
 from experiments.table import compose, data_checksum, recipe_hash, recorded
 from trm.commands import MENDABLE
-from trm.errors import InputError, check_at_least
-from trm.report.results import read_result
+from trm.results.files import read_result
+from trm.support.errors import InputError, check_at_least
 
 
 def known_values(overrides: tuple[str, ...]) -> dict[int, float]:

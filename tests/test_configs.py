@@ -8,9 +8,9 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from tests.conftest import compose
-from trm.build import build
 from trm.checkpoints.native import build_model
 from trm.commands import CONF
+from trm.support.build import build
 from trm.tasks import Task
 from trm.training.module import DeepSupervision
 

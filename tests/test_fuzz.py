@@ -31,7 +31,7 @@ from tests.conftest import TINY, compose, tiny_model
 from trm import InputError, train
 from trm.compare import main as compare
 from trm.data import generated
-from trm.data.arc_files import read_subset
+from trm.data.arc.files import read_subset
 from trm.data.files import read_csv
 from trm.tasks import Maze, Sudoku
 

@@ -12,12 +12,12 @@ import torch
 import trm
 from tests.conftest import tiny_model
 from trm import solve
-from trm.errors import InputError
 from trm.inference.compute import Compute
 from trm.inference.record import record_evaluation
 from trm.inference.selectors import SELECTORS, Signals, select_trajectory
 from trm.models.recursion import Trained
 from trm.report.compute import against_compute, name_of
+from trm.support.errors import InputError
 
 PAGE = (Path(__file__).parents[1] / "docs" / "own_selector.md").read_text()
 PUZZLE, ANSWER = "1...34....43...1", "1234341221434321"

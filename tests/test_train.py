@@ -13,10 +13,11 @@ import torch
 from tests.conftest import TINY, compose, same
 from trm import InputError, load, train
 from trm.checkpoints import native
-from trm.commands import load_data, run_command
+from trm.commands import run_command
 from trm.compare import main as compare
+from trm.data.loading import load_data
 from trm.evaluate import run_evaluation
-from trm.report.results import read_result, write_json
+from trm.results.files import read_result, write_json
 from trm.train import run_training
 from trm.training.module import DeepSupervision
 from trm.training.saving import AtomicCheckpointIO

@@ -7,10 +7,10 @@ needs only the model never pays for Lightning or Hydra.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from trm.support.version import __version__
 
 _PUBLIC = {
-    "InputError": "trm.errors",
+    "InputError": "trm.support.errors",
     "TinyRecursiveModel": "trm.models.trm",
     "Batched": "trm.support.batched",
     "RecursiveModel": "trm.models.recursion",
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from trm.checkpoints.opening import load, save
     from trm.checkpoints.published import save_published
     from trm.data.puzzles import PuzzleData, PuzzleSet
-    from trm.errors import InputError
     from trm.inference.compute import Compute
     from trm.inference.solver import Solution, Solver
     from trm.models.direct import DirectPrediction
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from trm.models.recursion import RecursiveModel, State, Step, trajectory
     from trm.models.trm import DeepRecursion, TinyRecursiveModel
     from trm.support.batched import Batched
+    from trm.support.errors import InputError
     from trm.tasks.arc import Arc
     from trm.tasks.base import Task
     from trm.tasks.maze import Maze

@@ -4,32 +4,24 @@ import errno
 import logging
 import os
 import re
-import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trm.build import call, nearest
-from trm.data.puzzles import PuzzleData
-from trm.devices import keep_freed_memory
-from trm.errors import InputError, Stopped
-from trm.files import show_anything
-from trm.tasks.base import Task
+from trm.support.build import nearest
+from trm.support.devices import keep_freed_memory
+from trm.support.errors import InputError, Stopped
+from trm.support.files import show_anything
+from trm.training.run_folder import is_first_process
 
 _PACKAGE = Path(__file__).parent
 # The wheel carries the configs inside the package; a checkout has them beside it.
@@ -37,7 +29,6 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 
 
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-LOCK = ".lock"  # in a run's folder, held while a process trains there
 MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
 
@@ -116,11 +107,6 @@ def one_line(error: BaseException, config_name: str) -> str:
     return said
 
 
-def is_first_process() -> bool:
-    """Tell whether this is the only or the first of several processes, even before they meet."""
-    return int(getattr(rank_zero_only, "rank", 0)) == 0
-
-
 def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose a config: within a Hydra command with its search path, elsewhere from ours.
 
@@ -143,80 +129,6 @@ def _not_composed(error: Exception) -> InputError:
     """Translate: Hydra trips over a group that is set to null, to a number, to a list."""
     said = " ".join(str(error).split())
     return InputError(f"no config can be composed of this ({said}); name an option as in --help")
-
-
-def load_data(config: dict[str, Any], task: Task) -> PuzzleData:
-    """Call the data source that a config names.
-
-    Raises:
-        InputError: an unknown source or argument, or data that cannot be read
-    """
-    return call(config, PuzzleData, "data", task)
-
-
-def run_folder(config: dict[str, Any], task_name: str) -> Path:
-    """Choose the folder of a new run; nothing is made yet.
-
-    ``run_dir`` in the config names it, a multirun has its own numbered folders, and else it is
-    ``logs/<task>/runs/<date>_<time>``, to the millisecond so that runs started together differ.
-
-    Raises:
-        InputError: ``run_dir`` exists and is not empty
-    """
-    if config["run_dir"] is not None:
-        folder = Path(config["run_dir"])
-        mine = not is_first_process()  # the first process has made it
-        if config["ckpt_path"] == "auto":  # killed before its first checkpoint
-            mine |= os.path.isfile(folder / "config.yaml")
-        # os.path and not Path: what may not be looked at is refused when the folder is made.
-        taken = os.path.isdir(folder) and {*os.listdir(folder)} - {LOCK}
-        if (os.path.exists(folder) and not os.path.isdir(folder)) or (taken and not mine):
-            raise InputError(
-                f"run_dir={folder} is not empty; name a new folder, or continue the run in it "
-                f"with ckpt_path={folder}"
-            )
-        return folder
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return Path(HydraConfig.get().runtime.output_dir)
-    return Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3])
-
-
-@contextmanager
-def kept_folder(folder: Path, begun: Callable[[], bool]) -> Iterator[None]:
-    """Make a run's folder and keep other runs out of it.
-
-    If the run fails before it has begun, nothing is left behind. Of several processes that train
-    together only the first does anything.
-
-    Raises:
-        InputError: the folder cannot be made or written to, or another run is using it
-    """
-    if not is_first_process():
-        yield
-        return
-    missing = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise InputError(
-            f"run folder {folder} is in use by another process; wait for it to end, or name "
-            f"another folder with run_dir"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"run folder {folder} cannot be written to: {error.strerror}; name another with run_dir"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-        if missing and not begun():
-            shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # a parent that others use by now stays
-                for parent in missing[1:]:
-                    parent.rmdir()
 
 
 def quiet_lightning(profiler: str | None) -> None:

@@ -9,8 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from trm.errors import InputError
-from trm.report.results import read_result
+from trm.results.files import read_result
+from trm.support.errors import InputError
 
 _FILE_WIDTH = 120
 

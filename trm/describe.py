@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from trm.checkpoints.opening import Opened, open_model
-from trm.errors import InputError
 from trm.models.trm import TinyRecursiveModel
+from trm.support.errors import InputError
 
 
 def description(opened: Opened) -> list[tuple[str, str]]:

@@ -12,21 +12,22 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 
-from trm.build import check_arguments, check_types
 from trm.checkpoints.opening import Opened, open_model, shipped
-from trm.commands import load_data, run_command
+from trm.commands import run_command
+from trm.data.loading import load_data
 from trm.data.puzzles import PuzzleData
-from trm.devices import Precision, pick_device, pick_precision
-from trm.errors import InputError, check_at_least, check_choice
-from trm.files import check_writable
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.compute import Compute
 from trm.inference.record import record_evaluation
 from trm.report.compute import against_compute, compute_table, plot_compute
 from trm.report.diagnostics import diagnostic_tables, diagnostics
-from trm.report.results import FORMAT, birth_certificate, write_json
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
+from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.support.build import check_arguments, check_types
+from trm.support.devices import Precision, pick_device, pick_precision
+from trm.support.errors import InputError, check_at_least, check_choice
+from trm.support.files import check_writable
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 

@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.text import Text
 
 from trm.checkpoints.opening import shipped
-from trm.devices import Precision, keep_freed_memory, pick_device
-from trm.errors import InputError
-from trm.files import show_anything
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
 from trm.inference.solver import Solution, Solver
+from trm.support.devices import Precision, keep_freed_memory, pick_device
+from trm.support.errors import InputError
+from trm.support.files import show_anything
 from trm.tasks.base import PAD, Task
 
 _AT_ONCE = 2048  # lines that are read before they are solved

@@ -13,27 +13,21 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from trm import processes
-from trm.build import build
 from trm.checkpoints import continuing, native
-from trm.commands import (
-    composed,
-    kept_folder,
-    load_data,
-    quiet_lightning,
-    run_command,
-    run_folder,
-)
+from trm.commands import composed, quiet_lightning, run_command
+from trm.data.loading import load_data
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
-from trm.devices import why_precision
-from trm.energy import Meter, declared_watts, footprint
-from trm.errors import InputError
 from trm.inference.evaluation import evaluate
 from trm.report import run
-from trm.report.results import FORMAT, birth_certificate, read_result, write_json
 from trm.report.tables import accuracies, bits, result_table
 from trm.report.thinking import thinking
+from trm.results.files import FORMAT, birth_certificate, read_result, write_json
+from trm.support import distributed
+from trm.support.build import build
+from trm.support.devices import why_precision
+from trm.support.energy import Meter, declared_watts, footprint
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
 from trm.training.checks import (
@@ -45,6 +39,7 @@ from trm.training.checks import (
 from trm.training.guards import DivergenceError
 from trm.training.module import DeepSupervision
 from trm.training.progress import TrainingProgress
+from trm.training.run_folder import kept_folder, run_folder
 from trm.training.saving import AtomicCheckpointIO, Clock, LastCheckpoint, RunCard
 
 
@@ -173,7 +168,7 @@ def _fit(
         good = f"{kept.path} (step {kept.step})" if kept.step else "none, it was too early"
         raise InputError(f"{error}. The last good checkpoint: {good}") from None
     except RuntimeError as error:
-        if trainer.world_size > 1 and processes.is_loss_of_contact(error):
+        if trainer.world_size > 1 and distributed.is_loss_of_contact(error):
             said = str(error).partition("\n")[0][:120]
             raise InputError(
                 f"process {trainer.global_rank} of {trainer.world_size} lost contact ({said}): "
@@ -195,7 +190,7 @@ def _result(
 ) -> dict[str, Any]:
     """Gather what ``result.json`` says of training."""
     best, device, mine = files.best, trainer.strategy.root_device, card.clock
-    spent = Clock(*processes.summed(torch.tensor(mine, dtype=torch.float64)).tolist())
+    spent = Clock(*distributed.summed(torch.tensor(mine, dtype=torch.float64)).tolist())
     score = best.best_model_score
     return {
         "format": FORMAT,

@@ -32,13 +32,14 @@ from experiments.peers.turns import Setting
 from experiments.peers.workers import Job, in_turns
 from experiments.render import DOCUMENTS, fill_documents
 from experiments.table import HERE, compose
-from trm.build import build
-from trm.commands import fail, load_data
+from trm.commands import fail
+from trm.data.loading import load_data
 from trm.data.sampler import Sampler
-from trm.devices import pick_device
-from trm.errors import InputError, check_at_least, check_choice
-from trm.files import check_writable
-from trm.report.results import FORMAT, birth_certificate, read_result, write_json
+from trm.results.files import FORMAT, birth_certificate, read_result, write_json
+from trm.support.build import build
+from trm.support.devices import pick_device
+from trm.support.errors import InputError, check_at_least, check_choice
+from trm.support.files import check_writable
 from trm.tasks.base import Task
 
 RESULT = HERE / "results" / f"{NAME}.json"

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from experiments.peers.turns import Answer, Puzzles, Setting, Turns, drive
 from experiments.table import compose
-from trm.build import build
 from trm.checkpoints.native import build_model
 from trm.commands import quiet_lightning
 from trm.data import PuzzleData
 from trm.data.puzzles import PuzzleSet
 from trm.data.sampler import Batch
 from trm.inference.evaluation import answers
+from trm.support.build import build
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, training_module
 from trm.training.ema import EMA

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from experiments.peers.turns import Answer, Puzzles, Setting, Turns, drive
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.training.optimizers import AdamATan2, lr_scale
 
 COMMIT = "e7b6871"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.peers.subjects import SUBJECTS, TORCH, Subject
 from experiments.table import HERE
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 _CONSTRAINTS = HERE.parent / "constraints.txt"
 

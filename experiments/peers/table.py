@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.formats import markdown
 from experiments.peers.subjects import OURS, SUBJECTS
-from trm.report.tables import wilson
+from trm.results.statistics import wilson
 
 NAME = "peers_cpu"
 

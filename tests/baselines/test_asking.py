@@ -8,7 +8,7 @@ from trm.baselines.backends import CapReached, Reply, RequestFailed
 from trm.baselines.scoring import score
 from trm.baselines.spending import Budget
 from trm.baselines.store import Store
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 MESSAGES = [{"role": "user", "content": "0123456789"}]
 

@@ -12,7 +12,7 @@ from trm.baselines import endpoint
 from trm.baselines.backends import CapReached, Decoding, RequestFailed
 from trm.baselines.endpoint import OPENAI, Address, Endpoint
 from trm.baselines.spending import Budget
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 KEY = "sk-a-key-that-nobody-may-see"
 MESSAGES = [{"role": "user", "content": "Solve this."}]

@@ -14,7 +14,7 @@ from trm.baselines.prompts import (
     read_reply,
 )
 from trm.data import from_arc
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.tasks import Arc, Maze, Sudoku, Task
 
 __all__ = ["folder"]  # a fixture

@@ -7,7 +7,7 @@ import pytest
 import trm.baselines.store
 from trm.baselines.scoring import score
 from trm.baselines.store import KIND, Store
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 HEADER = {
     "kind": KIND,

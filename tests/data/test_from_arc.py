@@ -7,8 +7,8 @@ import torch
 
 from trm import Arc, InputError, Sudoku
 from trm.data import Sampler, from_arc
-from trm.data.arc_augmentations import distinct_augmentations
-from trm.data.arc_files import ArcTask, read_subset
+from trm.data.arc.augmentations import distinct_augmentations
+from trm.data.arc.files import ArcTask, read_subset
 from trm.tasks.arc import COLOURS, augmented, crop, parsed_name
 
 

@@ -28,7 +28,7 @@ from experiments.table import (
     recorded,
     scales,
 )
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 EVERY = [(name, scale) for name in names() for scale in scales(name)]
 FOUND = recorded()

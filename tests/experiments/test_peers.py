@@ -19,8 +19,8 @@ from experiments.peers.turns import Puzzles, Setting, Turns
 from experiments.peers.workers import Job, in_turns
 from experiments.render import DOCUMENTS, filled
 from tests.conftest import TINY
-from trm.errors import InputError
-from trm.report.results import FORMAT, read_result, write_json
+from trm.results.files import FORMAT, read_result, write_json
+from trm.support.errors import InputError
 
 SIZES = ("data.train=32", "data.val=12", "data.test=8")
 TURN = {"steps": 4, "puzzles": 32, "ms_per_step": 2.0, "train_s": 0.5}

@@ -12,9 +12,9 @@ from experiments.run import jobs, wanted
 from experiments.runner import Job, Runner
 from experiments.table import Cell, Column, Row, read_table, recorded
 from tests.conftest import TINY
-from trm.commands import LOCK
-from trm.errors import InputError, Stopped
-from trm.report.results import FORMAT, write_json
+from trm.results.files import FORMAT, write_json
+from trm.support.errors import InputError, Stopped
+from trm.training.run_folder import LOCK
 
 
 def tiny(tmp_path: Path, *more: str, label: str = "tiny", seed: int = 0) -> Job:

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tests.conftest import tiny_model
-from trm.errors import InputError
 from trm.inference.compute import Compute
 from trm.inference.evaluation import evaluate
 from trm.inference.record import record_evaluation
 from trm.inference.selectors import Signals, select_trajectory
 from trm.inference.starts import views
 from trm.models.recursion import Trained
+from trm.support.errors import InputError
 from trm.tasks import Arc, Maze, Sudoku
 
 TRAINED = Trained(N_sup=6)

@@ -11,10 +11,10 @@ import trm
 from tests.conftest import tiny_model
 from trm import solve
 from trm.checkpoints.opening import shipped
-from trm.errors import InputError
 from trm.inference.compute import Compute
 from trm.inference.solver import Solver
 from trm.models import RecursiveModel, State, Step
+from trm.support.errors import InputError
 from trm.tasks import Arc, Sudoku
 
 SOLVED = "1234341221434321"

@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from tests.conftest import tiny_model
-from trm.errors import InputError
 from trm.inference.frames import trajectory_frames
 from trm.report.pictures import Story, draw
+from trm.support.errors import InputError
 from trm.tasks import Arc, Maze, Sudoku
 from trm.tasks.arc import to_canvas
 

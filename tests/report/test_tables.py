@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from trm.inference.evaluation import Evaluation
-from trm.report.tables import accuracies, wilson
+from trm.report.tables import accuracies
+from trm.results.statistics import wilson
 
 NONE = torch.zeros(3, 0, 4, dtype=torch.uint8)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.conftest import same, tiny_model
-from trm import InputError, counter_rng
+from trm import InputError
+from trm.support import counter_rng
 from trm.train import run_training
 from trm.training.losses import StepLoss
 from trm.training.objectives import Objective, disturbed

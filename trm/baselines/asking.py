@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from trm.baselines.backends import Backend, CapReached, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.baselines.store import Record, Store
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 _MOST_ERRORS = 20  # in a row
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trm.baselines.prompts import Message
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 EXTRA = "needs the extra: pip install '.[llm]'"
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from trm.baselines.backends import EXTRA, CapReached, Decoding, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.baselines.spending import Budget
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 OPENAI = "https://api.openai.com/v1"
 _NO_KEY = "none"  # what a server without keys is sent, since the client insists on one

@@ -21,13 +21,14 @@ from trm.baselines.prompts import Prompts, demonstrations, examples_for
 from trm.baselines.scoring import score, score_table, summary
 from trm.baselines.spending import Budget
 from trm.baselines.store import FORMAT, KIND, Store
-from trm.build import build
-from trm.commands import MENDABLE, composed, load_data, one_line
+from trm.commands import MENDABLE, composed, one_line
+from trm.data.loading import load_data
 from trm.data.puzzles import PuzzleData, Puzzles
-from trm.devices import pick_device
-from trm.errors import InputError
-from trm.files import check_writable
-from trm.report.results import birth_certificate, write_json
+from trm.results.files import birth_certificate, write_json
+from trm.support.build import build
+from trm.support.devices import pick_device
+from trm.support.errors import InputError
+from trm.support.files import check_writable
 from trm.tasks import Arc
 from trm.tasks.base import Task
 

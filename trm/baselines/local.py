@@ -11,7 +11,7 @@ import torch
 
 from trm.baselines.backends import EXTRA, Decoding, Reply, RequestFailed
 from trm.baselines.prompts import Message
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 
 class LocalModel:

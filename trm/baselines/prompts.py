@@ -9,9 +9,9 @@ from string import Template
 
 import numpy as np
 
-from trm.data.arc_tables import ArcPuzzles
+from trm.data.arc.tables import ArcPuzzles
 from trm.data.puzzles import PuzzleData, Puzzles
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.tasks import Arc, Maze, Sudoku
 from trm.tasks.arc import crop
 from trm.tasks.base import PAD, Task

@@ -8,10 +8,11 @@ from rich.table import Table
 
 from trm.baselines.prompts import read_reply
 from trm.baselines.store import Record, Store
-from trm.build import build
-from trm.errors import InputError
-from trm.report.results import FORMAT
-from trm.report.tables import percent, wilson
+from trm.report.tables import percent
+from trm.results.files import FORMAT
+from trm.results.statistics import wilson
+from trm.support.build import build
+from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
 
 

@@ -4,7 +4,7 @@ import threading
 
 from trm.baselines.backends import CapReached, Reply
 from trm.baselines.prompts import Message
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 # Tokens around each message that no prompt shows; OpenAI's formats have about four.
 _TOKENS_PER_MESSAGE = 16

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 FORMAT = 1  # of the lines
 KIND = "trm.baselines.llm"

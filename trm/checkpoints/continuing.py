@@ -8,7 +8,7 @@ from typing import Any
 
 from trm.checkpoints import native
 from trm.checkpoints.native import Checkpoint
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 _log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm.build import build
 from trm.checkpoints.torch_files import read_torch
-from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
+from trm.support.build import build
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 FORMAT = 1  # raise it when a file of the old format can no longer be read as it is

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trm.build import build
 from trm.checkpoints.layouts import BUILT_IN, Folder, Layout, Opened
 from trm.checkpoints.layouts.shipped import shipped
-from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
+from trm.support.build import build
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 __all__ = ["Opened", "load", "open_model", "save", "shipped"]

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm.errors import InputError
-from trm.files import written_whole
 from trm.models.hrm import HierarchicalReasoningModel
 from trm.models.recursion import RecursiveModel
 from trm.models.trm import TinyRecursiveModel
+from trm.support.errors import InputError
+from trm.support.files import written_whole
 
 PREFIX = "_orig_mod.model."  # of every key in a file written by the published training script
 TABLE = "puzzle_emb.weights"

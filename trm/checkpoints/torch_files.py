@@ -6,7 +6,7 @@ from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
 
-from trm.errors import InputError
+from trm.support.errors import InputError
 
 _LOOK = 1 << 16  # bytes; the names of some hundred tensors stand before the tensors
 

@@ -1,6 +1,6 @@
 """Puzzles as arrays with a manifest, and batches as a pure function of (seed, step)."""
 
-from trm.data.arc import from_arc
+from trm.data.arc.builder import from_arc
 from trm.data.files import from_folder, from_hub
 from trm.data.generated import generated
 from trm.data.puzzles import PuzzleData, PuzzleSet

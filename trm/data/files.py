@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 
-from trm import counter_rng
 from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
-from trm.errors import InputError
+from trm.support import counter_rng
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 _HEADER = "source,question,answer,rating"

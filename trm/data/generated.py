@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trm import counter_rng
-from trm.build import check_arguments
 from trm.data.puzzles import PuzzleData, PuzzleSet
-from trm.errors import InputError, check_at_least
+from trm.support import counter_rng
+from trm.support.build import check_arguments
+from trm.support.errors import InputError, check_at_least
 from trm.tasks.base import MakePuzzles, Task
 
 _ROUND = 256  # puzzles made between two looks at which splits are full

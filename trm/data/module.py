@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch, Sampler
-from trm.errors import check_at_least
+from trm.support.errors import check_at_least
 from trm.tasks.base import Task
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trm import counter_rng
-from trm.errors import InputError
+from trm.support import counter_rng
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 # From numbers, (batch,) int64, to questions and answers, (batch, cells) uint8, and identifiers,

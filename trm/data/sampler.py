@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trm import counter_rng
 from trm.data.puzzles import Puzzles
+from trm.support import counter_rng
 from trm.support.batched import Batched
 from trm.tasks.base import Task
 

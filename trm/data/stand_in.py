@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from trm.data.arc import ArcBuilder
-from trm.data.arc_files import ArcTask
+from trm.data.arc.builder import ArcBuilder
+from trm.data.arc.files import ArcTask
 from trm.data.puzzles import PuzzleData, PuzzleSet
 from trm.tasks.arc import COLOURS, Arc
 from trm.tasks.base import Task

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from trm.data.arc_tables import ArcVotes
+from trm.data.arc.tables import ArcVotes
 from trm.data.sampler import Batch
-from trm.devices import autocast
 from trm.models.recursion import RecursiveModel, trajectory
+from trm.support.devices import autocast
 from trm.tasks.arc import crop, parsed_name, undone
 
 PASS_AT = (1, 2, 5, 10, 100, 1000)
@@ -93,7 +93,7 @@ def vote(
         batch_size: of them at once
         device: where to run
         on_batch: told how many are done
-        precision: see ``trm.devices.autocast``
+        precision: see ``trm.support.devices.autocast``
     """
     model = model.to(device).eval()
     ballot = Ballot(votes.names)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.inference.selectors import Stop, selector
 from trm.models.recursion import RecursiveModel
+from trm.support.errors import InputError, check_at_least, check_between, check_choice
 from trm.tasks.base import Task
 
 Start = Literal["fixed", "random"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trm import processes
 from trm.data.puzzles import Puzzles
 from trm.data.sampler import Batch
-from trm.devices import autocast
-from trm.errors import check_at_least
 from trm.models.recursion import RecursiveModel, trajectory
+from trm.support import distributed
+from trm.support.devices import autocast
+from trm.support.errors import check_at_least
 from trm.tasks.base import PAD, Task
 
 
@@ -101,7 +101,7 @@ def evaluate(
         batch_size: puzzles at once
         device: where to run
         on_batch: told how many puzzles are done
-        precision: see ``trm.devices.autocast``
+        precision: see ``trm.support.devices.autocast``
 
     Raises:
         InputError: ``steps`` or ``batch_size`` below 1
@@ -112,7 +112,7 @@ def evaluate(
     counts: list[Tensor] = []
     first_answers = torch.zeros(steps, 0, task.cells, dtype=torch.uint8)
     solved = torch.zeros(len(puzzles), device=device)
-    share = processes.share(len(puzzles))
+    share = distributed.share(len(puzzles))
     mine, mine_solved = puzzles[share], solved[share]
     for first in range(0, len(mine), batch_size):
         here = slice(first, first + batch_size)
@@ -125,8 +125,8 @@ def evaluate(
         on_batch(min(first + batch_size, len(mine)))
     none = torch.zeros(1, steps, len(task.measures) + 1, dtype=torch.float64)
     sums = torch.cat([none, *(count[None].cpu().double() for count in counts)]).sum(0)
-    *hits, cell = processes.summed(sums).T.tolist()
+    *hits, cell = distributed.summed(sums).T.tolist()
     whole = {name: [round(k) for k in row] for name, row in zip(task.measures, hits, strict=True)}
-    by_puzzle = processes.summed(solved).bool().cpu()
+    by_puzzle = distributed.summed(solved).bool().cpu()
     wall_time_s = time.perf_counter() - start
     return Evaluation(len(puzzles), whole, cell, first_answers, wall_time_s, by_puzzle)

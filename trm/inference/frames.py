@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trm.devices import autocast
-from trm.errors import check_at_least
 from trm.models.likelihoods import answer_loss
 from trm.models.recursion import RecursiveModel, Trained, halting_logit, trajectory
+from trm.support.devices import autocast
+from trm.support.errors import check_at_least
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def trajectory_frames(
         steps: supervision steps
         trained: how the model was trained; None for the paper's ways
         puzzle_id: (batch,) int64; None for identifier 0
-        precision: see ``trm.devices.autocast``
+        precision: see ``trm.support.devices.autocast``
 
     Raises:
         InputError: fewer than one step

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles, Rows
-from trm.errors import check_at_least
 from trm.inference.compute import Compute
 from trm.inference.evaluation import Evaluation, cell_shares
 from trm.inference.rollouts import RolloutStep, rollout
 from trm.inference.selectors import Signals, Stop, candidates, select_trajectory
 from trm.models.recursion import RecursiveModel, Trained
+from trm.support.errors import check_at_least
 from trm.tasks.base import Task
 
 
@@ -143,7 +143,7 @@ def record_evaluation(
         batch_size: trajectories at once
         device: where to run
         on_batch: told how many puzzles are done
-        precision: see ``trm.devices.autocast``
+        precision: see ``trm.support.devices.autocast``
 
     Raises:
         InputError: ``batch_size`` below 1, or a choice that the task does not allow

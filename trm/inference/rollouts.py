@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trm import counter_rng
-from trm.devices import autocast
 from trm.inference.compute import Compute
 from trm.inference.selectors import Signals, candidates, select_trajectory
 from trm.inference.starts import first_states, views, with_noise
 from trm.models.likelihoods import answer_loss
 from trm.models.recursion import RecursiveModel, Trained, halting_logit
+from trm.support import counter_rng
 from trm.support.batched import Batched
+from trm.support.devices import autocast
 from trm.tasks.base import Symmetry, Task
 
 
@@ -73,7 +73,7 @@ def rollout(
         compute: how much to think
         trained: how the model was trained
         batch_size: trajectories at once; a puzzle's own are never torn apart
-        precision: see ``trm.devices.autocast``
+        precision: see ``trm.support.devices.autocast``
 
     Raises:
         InputError: more views than the task has, or a choice by validity where there are no rules

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trm.errors import InputError
 from trm.support.batched import Batched
+from trm.support.errors import InputError
 
 Stop = Literal["all", "first_halted", "first_valid"]
 

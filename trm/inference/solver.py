@@ -9,13 +9,13 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from trm.build import check_arguments
 from trm.checkpoints.opening import open_model
-from trm.devices import Precision, pick_device, pick_precision
-from trm.errors import InputError, check_at_least, check_choice
 from trm.inference.compute import Compute
 from trm.inference.rollouts import RolloutStep, rollout
 from trm.models.recursion import RecursiveModel, Trained
+from trm.support.build import check_arguments
+from trm.support.devices import Precision, pick_device, pick_precision
+from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
 
 _STEPS = 16  # supervision steps at most: more than training had may help, and solved puzzles leave

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from trm import counter_rng
-from trm.errors import InputError
 from trm.inference.compute import Compute
 from trm.models.recursion import RecursiveModel
+from trm.support import counter_rng
 from trm.support.batched import Batched
+from trm.support.errors import InputError
 from trm.tasks.base import Symmetry, Task
 
 _NOISE = 1  # streams of random numbers, told apart by these words

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm import processes
+from trm.support import distributed
 
 
 def _unrounded(device: str) -> AbstractContextManager[Any]:
@@ -65,7 +65,7 @@ class IdentifierTable:
         ``row ← row · (1 − lr · weight_decay) − lr · sign(gradient)``. Cost and memory depend on the
         batch, not on the table.
         """
-        ids, grads = (processes.gathered(tensor) for tensor in self.gradient())
+        ids, grads = (distributed.gathered(tensor) for tensor in self.gradient())
         self.forget()
         # Repeated identifiers all get the same sum and write the same row: unlike unique(), this
         # has a static shape and need not wait for the device.

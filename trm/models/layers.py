@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from trm.devices import multiplies_bfloat16
-from trm.errors import InputError
+from trm.support.devices import multiplies_bfloat16
+from trm.support.errors import InputError
 
 Mixing = Literal["attention", "mlp"]
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trm.errors import check_choice
+from trm.support.errors import check_choice
 
 AnswerLoss = Callable[[Tensor, Tensor], Tensor]
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from trm.errors import InputError, check_at_least, check_choice
 from trm.models.identifiers import IdentifierTable
 from trm.models.layers import (
     GridConvolution,
@@ -23,6 +22,7 @@ from trm.models.layers import (
     truncated_normal_,
 )
 from trm.models.recursion import RecursiveModel, State, Step
+from trm.support.errors import InputError, check_at_least, check_choice
 
 Positions = Literal["rotary", "rotary_2d", "learned", "none"]
 Gradient = Literal["cycle", "one_step"]

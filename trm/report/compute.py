@@ -9,7 +9,8 @@ from trm.inference.evaluation import doubling
 from trm.inference.record import EvaluationRecord
 from trm.inference.selectors import SELECTORS, Stop
 from trm.report.plots import banded
-from trm.report.tables import percent, wilson
+from trm.report.tables import percent
+from trm.results.statistics import wilson
 
 
 def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any]]:

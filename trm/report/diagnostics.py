@@ -9,7 +9,8 @@ from torch import Tensor
 
 from trm.data.puzzles import Puzzles
 from trm.inference.record import EvaluationRecord
-from trm.report.tables import percent, wilson
+from trm.report.tables import percent
+from trm.results.statistics import wilson
 from trm.tasks.base import Task
 
 _BINS = 5  # of halting probability

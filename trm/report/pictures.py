@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from PIL import Image
 
-from trm.errors import InputError
-from trm.files import written_whole
 from trm.inference.evaluation import doubling
 from trm.inference.frames import TrajectoryFrames
+from trm.support.errors import InputError
+from trm.support.files import written_whole
 from trm.tasks.base import PAD, Task
 
 _UNSURE = np.array([0.94, 0.78, 0.20])  # yellow, told from white by all eyes

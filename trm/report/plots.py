@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-from trm.files import written_whole
+from trm.support.files import written_whole
 
 # Okabe and Ito's palette, told apart by people who see colours differently; markers say it again.
 _COLOURS = (

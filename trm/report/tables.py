@@ -1,7 +1,6 @@
 """Results as numbers with intervals, and as a table for the terminal."""
 
 from collections.abc import Mapping
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -9,16 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from trm.inference.evaluation import Evaluation
-
-_Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share (Wilson 1927)."""
-    share, z2 = hits / n, _Z95**2 / n
-    middle = (share + z2 / 2) / (1 + z2)
-    half = _Z95 / (1 + z2) * sqrt(share * (1 - share) / n + z2 / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+from trm.results.statistics import wilson
 
 
 def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:

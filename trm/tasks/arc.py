@@ -7,7 +7,7 @@ import numpy as np
 from rich.text import Text
 from torch import Tensor
 
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
 
 END = 1  # token of the row under a grid and the column right of it, where they fit

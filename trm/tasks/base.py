@@ -12,8 +12,8 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from trm import counter_rng
-from trm.errors import InputError
+from trm.support import counter_rng
+from trm.support.errors import InputError
 
 # Makes so many puzzles: questions and answers, (puzzles, cells) uint8 each.
 MakePuzzles = Callable[[int], tuple[np.ndarray, np.ndarray]]

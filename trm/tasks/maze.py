@@ -7,8 +7,8 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from trm import counter_rng
-from trm.errors import InputError, check_between
+from trm.support import counter_rng
+from trm.support.errors import InputError, check_between
 from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5

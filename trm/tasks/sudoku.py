@@ -8,11 +8,11 @@ import torch
 from rich.text import Text
 from torch import Tensor
 
-from trm.counter_rng import draws, mix
-from trm.errors import InputError
+from trm.support.counter_rng import draws, mix
+from trm.support.errors import InputError
 from trm.tasks.base import MakePuzzles, Symmetry, Task
+from trm.tasks.sudoku_generator import BLANK, SudokuGenerator
 
-BLANK = 1  # token of an empty cell; digit d is token d + 1
 _DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
 _HASHED_AT_ONCE = 8192  # puzzles; all of a large file would fill the memory
 _COLOUR_ROUNDS = 4  # refinement rounds of the class key; more did not separate more puzzles
@@ -160,9 +160,7 @@ class Sudoku(Task):
             seed: the puzzles are a function of it and the settings
             clues: per puzzle; None for as few as each grid allows
         """
-        from trm.tasks.sudoku_generator import SudokuGenerator  # which needs this class
-
-        generator = SudokuGenerator(self, seed)
+        generator = SudokuGenerator(self.box_rows, self.box_cols, seed)
 
         def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
             x_input, y_true = zip(*(generator.puzzle(clues) for _ in range(wanted)), strict=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trm.errors import InputError
-from trm.tasks.sudoku import BLANK, Sudoku
+from trm.support.errors import InputError
+
+BLANK = 1  # token of an empty cell; digit d is token d + 1
 
 _MAX_BRANCHES = 20_000  # a search this long is given up; a fresh start is faster on average
 _LARGEST_MINIMAL = 9  # largest side for which the fewest clues are looked for
@@ -21,16 +22,18 @@ class SudokuGenerator:
     """Make and count solutions by depth-first search over the cell with the fewest candidates.
 
     Args:
-        task: the Sudoku to make puzzles of
-        seed: the puzzles are a function of the task and this number
+        box_rows: rows of a box
+        box_cols: columns of a box
+        seed: the puzzles are a function of these numbers
     """
 
-    def __init__(self, task: Sudoku, seed: int) -> None:
-        self.task = task
+    def __init__(self, box_rows: int, box_cols: int, seed: int) -> None:
+        size = self.size = box_rows * box_cols
         self._random = random.Random(seed)
         self._places = [
-            (cell // task.size, cell % task.size, int(box))
-            for cell, box in enumerate(task.box_of_cell)
+            (row, col, row // box_rows * box_rows + col // box_cols)
+            for row in range(size)
+            for col in range(size)
         ]
 
     def puzzle(self, clues: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -45,13 +48,13 @@ class SudokuGenerator:
         Raises:
             InputError: no puzzle with so few clues was found in 200 grids
         """
-        cells = self.task.cells
+        cells, name = len(self._places), f"a grid of side {self.size}"
         if clues is not None and not 0 < clues <= cells:
-            raise InputError(f"clues={clues} is not between 1 and {cells} for {self.task.name}")
-        if clues is None and self.task.size > _LARGEST_MINIMAL:
+            raise InputError(f"clues={clues} is not between 1 and {cells} for {name}")
+        if clues is None and self.size > _LARGEST_MINIMAL:
             raise InputError(
-                f"clues=null, as few as possible, takes too long on {self.task.name}; name a "
-                f"number, {cells // 2} or more to be quick"
+                f"clues=null, as few as possible, takes too long on {name}; name a number, "
+                f"{cells // 2} or more to be quick"
             )
         for _ in range(_MAX_ATTEMPTS):
             try:
@@ -62,13 +65,13 @@ class SudokuGenerator:
             if clues is None or cells - puzzle.count(0) == clues:
                 return _tokens(puzzle), _tokens(solution)
         raise InputError(
-            f"clues={clues}: {_MAX_ATTEMPTS} grids of {self.task.name} gave no puzzle with so few "
+            f"clues={clues}: {_MAX_ATTEMPTS} grids of side {self.size} gave no puzzle with so few "
             f"clues and one solution; ask for more clues"
         )
 
     def solutions(self, grid: list[int]) -> Iterator[list[int]]:
         """Yield the solutions of a grid (0 blank, digits from 1), in random order."""
-        size = self.task.size
+        size = self.size
         full = (1 << size) - 1
         rows, cols, boxes = [full] * size, [full] * size, [full] * size
         grid = list(grid)
@@ -144,7 +147,7 @@ class SudokuGenerator:
         return puzzle
 
     def _has_other_digit(self, puzzle: list[int], cell: int, digit: int) -> bool:
-        for other in range(1, self.task.size + 1):
+        for other in range(1, self.size + 1):
             if other != digit:
                 puzzle[cell] = other
                 found = self.count_solutions(puzzle, at_most=1)
@@ -154,7 +157,7 @@ class SudokuGenerator:
         return False
 
     def _bits(self, mask: int) -> list[int]:
-        bits = [1 << digit for digit in range(self.task.size) if mask >> digit & 1]
+        bits = [1 << digit for digit in range(self.size) if mask >> digit & 1]
         if len(bits) > 1:
             self._random.shuffle(bits)
         return bits

@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from trm.errors import InputError
 from trm.models.layers import Net
 from trm.models.recursion import RecursiveModel
-from trm.training.ceiling import Products, flops
+from trm.support.errors import InputError
+from trm.support.operations import Products, flops
 
 Compiling = Literal["auto", "off", "default", "max"]
 

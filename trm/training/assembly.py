@@ -5,12 +5,12 @@ from typing import Any
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 
-from trm.build import build, check_arguments
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
-from trm.devices import pick_device, pick_precision
-from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
+from trm.support.build import build, check_arguments
+from trm.support.devices import pick_device, pick_precision
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 from trm.training.ema import EMA
 from trm.training.module import DeepSupervision, MakeOptimizer

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trm import counter_rng, processes
 from trm.data.sampler import Batch
+from trm.support import counter_rng, distributed
 from trm.support.batched import Batched
 
 _EXPLORATION = 1  # tells this use of (seed, step, slot) from the sampler's
@@ -62,7 +62,7 @@ class Carry(Batched):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the carry of all processes as plain tensors, for a checkpoint."""
-        return {name: processes.gathered(tensor) for name, tensor in self.tensors()}
+        return {name: distributed.gathered(tensor) for name, tensor in self.tensors()}
 
     def restored(self, saved: Mapping[str, Tensor], device: torch.device) -> "Carry":
         """Return this process's share of what ``state_dict`` returned, in the form of this one.
@@ -70,7 +70,7 @@ class Carry(Batched):
         Raises:
             KeyError: it was saved by a model whose state has other parts
         """
-        mine = processes.share(len(saved["steps"]))
+        mine = distributed.share(len(saved["steps"]))
         return self.with_tensors(
             {
                 _WRITTEN_BEFORE.get(name, name): tensor[mine].to(device)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from trm.build import check_types
 from trm.data.puzzles import PuzzleData
-from trm.errors import InputError, check_at_least, check_choice
 from trm.models.recursion import RecursiveModel
+from trm.support.build import check_types
+from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
 from trm.training.module import validated
 

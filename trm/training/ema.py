@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.training.guards import check_lag
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from trm.errors import InputError
+from trm.support.errors import InputError
 from trm.training.tally import Measured
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from trm.errors import InputError
-from trm.files import written_whole
+from trm.support.errors import InputError
+from trm.support.files import written_whole
 
 
 class MetricsFile(CSVLogger):

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from trm import counter_rng, processes
 from trm.data.sampler import Batch
-from trm.errors import InputError, check_at_least, check_between, check_choice
 from trm.inference.evaluation import answers, count_right
 from trm.models.likelihoods import answer_loss
 from trm.models.recursion import Halting, RecursiveModel, Step, halting_logit
+from trm.support import counter_rng, distributed
 from trm.support.batched import Batched
+from trm.support.errors import InputError, check_at_least, check_between, check_choice
 from trm.tasks.base import Task
 from trm.training.acceleration import Compiling, compiling
 from trm.training.carry import Carry, steps_to_take
@@ -244,7 +244,7 @@ class DeepSupervision(LightningModule):
         names = validated(self.task)
         right = torch.zeros(len(names)) if self._right is None else self._right.float()
         sums = torch.cat([right, torch.tensor([float(self._seen)])]).to(self.device)
-        *counts, seen = processes.summed(sums).tolist()
+        *counts, seen = distributed.summed(sums).tolist()
         self._right, self._seen = None, 0
         self._log({name: count / seen for name, count in zip(names, counts, strict=True)})
 
@@ -285,13 +285,13 @@ class DeepSupervision(LightningModule):
     def _gradients_kept_local(self) -> AbstractContextManager[None]:
         """Add gradients up without averaging them over the processes yet."""
         strategy = self.trainer.strategy
-        return strategy.block_backward_sync() if processes.count() > 1 else nullcontext()  # type: ignore[attr-defined]
+        return strategy.block_backward_sync() if distributed.count() > 1 else nullcontext()  # type: ignore[attr-defined]
 
     def _finite_measures(self) -> Measured | None:
         """Read the tally, and refuse to go on from a loss that is not finite."""
         measured = self.tally.read()
         if measured is not None and measured.not_finite:
-            batch_size = len(self.carry.steps) * processes.count() if self.carry else 1
+            batch_size = len(self.carry.steps) * distributed.count() if self.carry else 1
             step = first_bad_step(measured, self.global_step, batch_size)
             raise diverged("the loss is", step, self._lr)
         return measured

@@ -4,12 +4,12 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from trm import counter_rng
 from trm.data.sampler import Batch
-from trm.errors import check_at_least, check_choice
 from trm.models.likelihoods import AnswerLoss
 from trm.models.recursion import RecursiveModel, Step
+from trm.support import counter_rng
 from trm.support.batched import Batched
+from trm.support.errors import check_at_least, check_choice
 from trm.training.losses import StepLoss, step_loss
 
 Start = Literal["fixed", "random"]

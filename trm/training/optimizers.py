@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
-from trm.errors import InputError
 from trm.models.identifiers import IdentifierTable
+from trm.support.errors import InputError
 
 
 class AdamATan2(Optimizer):

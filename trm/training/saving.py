@@ -12,10 +12,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from trm import processes
-from trm.energy import Meter
-from trm.errors import InputError, Stopped
-from trm.files import written_whole
+from trm.support import distributed
+from trm.support.energy import Meter
+from trm.support.errors import InputError, Stopped
+from trm.support.files import written_whole
 from trm.training.metrics_file import MetricsFile
 from trm.training.optimizers import without_moments
 
@@ -120,7 +120,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(self, trainer: Trainer, *arguments: Any) -> None:
         step = trainer.global_step
         due = self.every_n_steps is not None and step % self.every_n_steps == 0
-        asks = processes.count() == 1 or step % self.ask_every_n_steps == 0
+        asks = distributed.count() == 1 or step % self.ask_every_n_steps == 0
         stops = asks and self._told_to_stop(trainer)
         if (due or stops) and step > self.step:
             self._save(trainer)
@@ -149,10 +149,10 @@ class LastCheckpoint(Checkpoint):
 
     def _told_to_stop(self, trainer: Trainer) -> bool:
         """Ask all processes; each of them must get here at the same step."""
-        if processes.count() == 1:
+        if distributed.count() == 1:
             return bool(self._signal)
         told = torch.tensor(float(self._signal), device=trainer.strategy.root_device)
-        return bool(processes.summed(told))
+        return bool(distributed.summed(told))
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if self._signal:

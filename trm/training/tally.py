@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trm import processes
+from trm.support import distributed
 from trm.training.carry import Carry
 from trm.training.losses import StepLoss
 
@@ -80,7 +80,7 @@ class Tally:
         """Return the means over all processes and keep the sums; None if there are none."""
         if self.sums is None:
             return None
-        puzzles, not_finite, stops, *sums = processes.summed(self.sums).tolist()
+        puzzles, not_finite, stops, *sums = distributed.summed(self.sums).tolist()
         of_all = ["loss", *(f"{name}_loss" for name in self.losses)]
         solved, halted, *of_halted = sums[len(of_all) :]
         logged = {name: value / puzzles for name, value in zip(of_all, sums, strict=False)}
@@ -99,7 +99,7 @@ class Tally:
         """Return the sums of all processes, (processes, sums), for a checkpoint."""
         if self.sums is None:
             return None
-        return {"sums": processes.gathered(self.sums[None]), "losses": self.losses}
+        return {"sums": distributed.gathered(self.sums[None]), "losses": self.losses}
 
     def restore(self, saved: dict[str, Any] | Tensor | None, device: torch.device) -> None:
         """Take back what ``state`` returned, whatever the number of processes is by now."""
@@ -108,7 +108,7 @@ class Tally:
         if isinstance(saved, Tensor):  # as it was before losses had names
             saved = {"sums": saved, "losses": ["answer", "halt"]}
         self.losses = saved["losses"]
-        mine = saved["sums"][processes.rank() :: processes.count()].to(device)
+        mine = saved["sums"][distributed.rank() :: distributed.count()].to(device)
         self.sums = mine[0].clone() if len(mine) == 1 else mine.sum(0)
 
 

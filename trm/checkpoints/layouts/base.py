@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trm.errors import InputError
 from trm.models.recursion import RecursiveModel, Trained
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from trm.build import build
 from trm.checkpoints.layouts.base import Layout, Opened
 from trm.checkpoints.native import check_fits
-from trm.errors import InputError
 from trm.models.recursion import RecursiveModel
+from trm.support.build import build
+from trm.support.errors import InputError
 from trm.tasks.base import Task
 
 _FORMAT = 1  # of config.json

@@ -18,10 +18,10 @@ from torch import Tensor
 from trm.checkpoints.layouts.base import Layout, Opened
 from trm.checkpoints.published import EMBEDDING, TABLE, fill, save_published, unwrapped
 from trm.checkpoints.torch_files import head, read_torch
-from trm.errors import InputError
 from trm.models.hrm import HierarchicalReasoningModel
 from trm.models.layers import swiglu_width
 from trm.models.trm import TinyRecursiveModel
+from trm.support.errors import InputError
 
 _CELLS = {11: 81, 6: 900, 12: 900}  # of Sudoku 9x9, Maze 30x30 and ARC, by their vocabulary
 _MIXER = "L_level.layers.0.mlp_t.down_proj.weight"

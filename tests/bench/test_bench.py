@@ -1,0 +1,125 @@
+"""The command that measures: what it counts, what it prints, what it refuses."""
+
+import json
+import time
+
+import pytest
+import torch
+
+from trm.bench import command as bench
+from trm.bench.ceiling import square_ceiling
+from trm.bench.command import shipped
+from trm.commands import CONF
+from trm.data import Sampler
+from trm.data.stand_in import stand_in
+from trm.support.operations import Products, flops
+from trm.tasks import Arc, Sudoku
+from trm.training import ceiling
+
+TINY = ["model.dim=16", "model.hidden_multiple=8", "recursion.n=1", "recursion.T=2"]
+BRIEF = ["--device", "cpu", "--rounds", "2", "--seconds", "0.02", "--batch", "4"]
+
+
+def run(capsys, *arguments):
+    code = bench.main([*arguments, *BRIEF])
+    return code, capsys.readouterr()
+
+
+def test_it_measures_real_runs_and_their_parts_add_up(capsys, tmp_path):
+    file = tmp_path / "bench.json"
+    code, said = run(capsys, "sudoku_4x4", *TINY, "--json", str(file))
+    assert code == 0
+    assert "% of ceiling" in said.out
+    (found,) = json.loads(file.read_text())["measured"]
+    assert len(found["step_s"]) == 2
+    assert found["batch_size"] == 4
+    assert found["flops"] > 0
+    assert found["share_of_ceiling"] > 0
+    assert found["peak_bytes"] > 1e6
+    assert sum(found["parts"].values()) == pytest.approx(1)
+    assert found["parts"].keys() >= {"no-gradient cycles", "backward", "EMA", "data", "framework"}
+    assert all(share > -0.01 for share in found["parts"].values())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sudoku_6x6+no_ema"],
+        ["sudoku_4x4", "model=hrm", "model.layers=1", "model.dim=16", "model.heads=2"],
+        ["arc_tiny", "model.dim=16", "model.heads=2", "model.hidden_multiple=8"],
+    ],
+)
+def test_it_takes_ablations_baselines_and_identifiers(capsys, words):
+    code, said = run(capsys, *words)
+    assert code == 0, said.err
+    assert words[0] in said.out
+
+
+def test_two_configs_are_measured_in_turns(capsys):
+    small, large = TINY, ["model.dim=64", *TINY[1:]]
+    code, said = run(
+        capsys, "sudoku_4x4", *small, "--against", " ".join(["sudoku_4x4", *large, "recursion.T=6"])
+    )
+    assert code == 0, said.err
+    ratio = float(said.out.partition(" trains ")[2].partition(" times")[0])
+    assert ratio > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sudoku_5x5"], "sudoku_5x5"),
+        (["sudoku_4x4", "model.dmi=3"], "did you mean model.dim?"),
+        (["sudoku_4x4", "model.dim=0"], "model.dim=0 must be at least 1"),
+        (["sudoku_4x4", "maze_10x10", "--against", "arc_tiny"], "name one experiment before it"),
+        (["sudoku_4x4", "--against", "model.dim=3"], "must name one experiment"),
+        (["sudoku_4x4", "--rounds", "0"], "must be positive"),
+        (["arc1", "data.path=nowhere"], "nowhere"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(capsys, arguments, said):
+    assert bench.main([*BRIEF, *arguments]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_experiments_are_whole():
+    assert {"sudoku_4x4", "maze_hard", "arc2"} <= set(shipped())
+    assert all((CONF / "experiment" / f"{name}.yaml").is_file() for name in shipped())
+
+
+def test_products_are_counted_forward_and_backward():
+    a, b = torch.randn(5, 3, requires_grad=True), torch.randn(3, 7, requires_grad=True)
+    with Products() as products:
+        (a @ b).sum().backward()
+    assert products.counts == {(1, 5, 3, 7): 1, (1, 3, 5, 7): 1, (1, 5, 7, 3): 1}
+    assert flops(products.counts) == 3 * 2 * 5 * 3 * 7
+
+
+def test_a_ceiling_is_the_best_speed_of_large_products(monkeypatch):
+    speeds = iter([1e9, 4e9])
+
+    def at_known_speed(work, device):
+        with Products() as products:
+            work()
+        ((_, rows, inner, columns),) = products.counts
+        assert rows == inner == columns >= 1024
+        return flops(products.counts) / next(speeds)
+
+    monkeypatch.setattr(ceiling, "seconds", at_known_speed)
+    assert square_ceiling(torch.device("cpu"), torch.float32) == pytest.approx(4e9)
+    assert next(speeds, None) is None, "more than one size was tried"
+
+
+def test_work_is_timed_by_the_clock():
+    assert 0.02 < ceiling.seconds(lambda: time.sleep(0.02), torch.device("cpu")) < 0.2
+
+
+@pytest.mark.parametrize("task", [Sudoku(2, 2), Arc()])
+def test_stand_ins_have_the_shape_of_the_task(task):
+    data = stand_in(task, {"augmentations": 30})
+    batch = Sampler(data.splits["train"], task, 6, 0, data.augmentations).batch(0)
+    assert batch.x_input.shape == (6, task.cells)
+    assert batch.x_input.max() < task.vocab_size
+    assert batch.puzzle_id.max() < data.identifiers

@@ -1,0 +1,1 @@
+"""What a training step costs: clocks around real runs, and the ceiling it is held against."""

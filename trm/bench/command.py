@@ -1,0 +1,204 @@
+"""Measure what training and evaluation steps cost: ``python -m trm.bench sudoku_6x6 maze_10x10``.
+
+Experiments are named as in ``conf/experiment``, ablations joined to them by ``+``; without a name
+all shipped ones are measured. What contains ``=`` overrides their config. Real training runs, with
+Lightning, are clocked; unless data.path is given, cells at random stand in for puzzles.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from trm.bench.measuring import Measurement, Subject, measure
+from trm.commands import CONF, MENDABLE, composed, one_line, quiet_lightning
+from trm.data.loading import load_data
+from trm.data.stand_in import stand_in
+from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.support.build import build
+from trm.support.devices import keep_freed_memory, pick_device
+from trm.support.errors import InputError
+from trm.support.files import check_writable
+from trm.tasks.base import Task
+
+_FILE_WIDTH = 160
+
+
+def shipped() -> list[str]:
+    """Name the experiments."""
+    return sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+
+
+def subject(words: list[str], device: torch.device, batch_size: int | None) -> Subject:
+    """Compose the config of one experiment.
+
+    Args:
+        words: an experiment, ablations joined by ``+``, and overrides
+        device: where to run
+        batch_size: puzzles per step; None for the config's, on a CPU at most what takes seconds
+
+    Raises:
+        InputError: no or several experiments
+    """
+    names = [word for word in words if "=" not in word]
+    if len(names) != 1:
+        raise InputError(f"{' '.join(words)!r} must name one experiment, such as sudoku_6x6")
+    experiment, *ablations = names[0].split("+")
+    overrides = [f"experiment={experiment}", f"ablation=[{','.join(ablations)}]", *words]
+    overrides.remove(names[0])
+    cfg = composed("train", overrides)
+    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    task = build(config["task"], Task, "task")
+    is_given = config["data"].get("path") is not None
+    data = load_data(config["data"], task) if is_given else stand_in(task, config["data"])
+    return Subject(" ".join(words), config, task, data, device, batch_size)
+
+
+def costs_table(measured: list[Measurement]) -> Table:
+    """Draw one row per experiment: what a step costs and how close it is to the ceiling.
+
+    More than 100 % at its shapes is attention that never writes its scores down, as the products
+    alone would have to.
+    """
+    ceiling, device = measured[0].ceiling, measured[0].device
+    table = Table(
+        title=f"{device}, {torch.get_num_threads()} threads, ceiling {ceiling / 1e9:.0f} Gflop/s",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("experiment", overflow="fold")
+    for heading in (
+        "parameters",
+        "batch",
+        "ms / step (min - max)",
+        "puzzles/s",
+        "Gflop",
+        "Gflop/s",
+        "% of ceiling",
+        "% at its shapes",
+        "evaluation ms",
+        "peak MB",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for found in measured:
+        low, high = 1e3 * min(found.step_s), 1e3 * max(found.step_s)
+        table.add_row(
+            found.name,
+            f"{found.parameters:,}",
+            str(found.batch_size),
+            f"{1e3 * found.median_s:.1f} ({low:.1f} - {high:.1f})",
+            f"{found.batch_size / found.median_s:.1f}",
+            f"{found.flops / 1e9:.1f}",
+            f"{found.flops / found.median_s / 1e9:.1f}",
+            f"{100 * found.share_of_ceiling:.0f}",
+            f"{100 * found.share_at_shapes:.0f}",
+            f"{1e3 * found.evaluation_s:.1f}",
+            f"{found.peak_bytes / 1e6:.0f}",
+        )
+    return table
+
+
+def parts_table(measured: list[Measurement]) -> Table:
+    """Draw where the time of a step goes, in percent."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("% of a step", overflow="fold")
+    names = list(dict.fromkeys(name for found in measured for name in found.parts))
+    for name in names:
+        table.add_column(name, justify="right")
+    for found in measured:
+        shares = [found.parts.get(name) for name in names]
+        table.add_row(found.name, *("" if x is None else f"{100 * x:.1f}" for x in shares))
+    return table
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and print; 2 if an argument is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trm.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("words", nargs="*", help="experiments and key=value overrides")
+    parser.add_argument("--against", help="a second config, measured in turns: 'NAME key=value'")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--batch", type=int, help="puzzles per step")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each config (3)")
+    parser.add_argument("--seconds", type=float, default=4, help="to clock in each run (4)")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    options = parser.parse_args(arguments)
+    quiet_lightning(None)
+    keep_freed_memory()
+    console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    try:
+        with _no_advice():
+            measured, ratios = _measured(options)
+    except MENDABLE as error:
+        print(f"error: {one_line(error, 'train')}", file=sys.stderr)
+        return 2
+    console.print(costs_table(measured), parts_table(measured))
+    for line in ratios:
+        console.print(line, highlight=False)
+    if options.json is not None:
+        device = measured[0].device
+        write_json(
+            options.json,
+            {
+                "format": FORMAT,
+                "device": str(device),
+                "certificate": birth_certificate(device),
+                "measured": [found.report() for found in measured],
+            },
+        )
+    return 0
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep the library's warnings back: they are about whole runs, not about a few steps."""
+    log = logging.getLogger("trm")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _measured(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
+    """Measure what the command line names, and compare."""
+    if min(options.rounds, options.seconds) <= 0 or (options.batch or 1) < 1:
+        raise InputError("--rounds, --seconds and --batch must be positive")
+    if options.json is not None:
+        check_writable(options.json, "--json ")
+    device = pick_device(options.device)
+    names = [word for word in options.words if "=" not in word]
+    overrides = [word for word in options.words if "=" in word]
+    subjects = [[subject([name, *overrides], device, options.batch)] for name in names or shipped()]
+    if options.against is not None:
+        if len(subjects) != 1:
+            raise InputError("--against compares two configs; name one experiment before it")
+        subjects[0].append(subject(options.against.split(), device, options.batch))
+    measured = [
+        found for group in subjects for found in measure(group, options.rounds, options.seconds)
+    ]
+    if options.against is None:
+        return measured, []
+    one, other = measured
+    pairs = [b / a for a, b in zip(one.step_s, other.step_s, strict=True)]
+    per_puzzle = one.batch_size / other.batch_size
+    ratios = sorted(per_puzzle * ratio for ratio in pairs)
+    said = (
+        f"{one.name} trains {ratios[len(ratios) // 2]:.2f} times as many puzzles per second as "
+        f"{other.name} (runs in turns: {ratios[0]:.2f} - {ratios[-1]:.2f})"
+    )
+    return measured, [said]

@@ -1,0 +1,1 @@
+"""ARC-AGI: files of tasks, their augmentations as identifiers, and the questions that vote."""

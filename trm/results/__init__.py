@@ -1,0 +1,1 @@
+"""Numbers of runs: files with their birth certificate, and intervals."""

@@ -1,0 +1,13 @@
+"""Intervals of shares."""
+
+from math import sqrt
+
+_Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927)."""
+    share, z2 = hits / n, _Z95**2 / n
+    middle = (share + z2 / 2) / (1 + z2)
+    half = _Z95 / (1 + z2) * sqrt(share * (1 - share) / n + z2 / (4 * n))
+    return max(0.0, middle - half), min(1.0, middle + half)

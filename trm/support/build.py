@@ -1,0 +1,123 @@
+"""Make an object from its config: ``_target_`` and keyword arguments."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from trm.support.errors import InputError
+
+T = TypeVar("T")
+
+
+def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) -> T:
+    """Call the ``_target_`` of a config with its other keys, and with what only code can give.
+
+    Checkpoints carry such configs, so a target must be a subclass of ``kind`` (or a function
+    returning one is refused): opening a file cannot call anything else.
+
+    Args:
+        config: plain mapping with ``_target_``
+        kind: class the target must be or derive from
+        group: config group, for messages
+        given: what only code knows, such as the vocabulary's size; of this a target gets what its
+            arguments name
+
+    Raises:
+        InputError: an unknown target or an argument it does not take
+    """
+    arguments = dict(config)
+    target = locate(str(arguments.pop("_target_", None)), group)
+    if not (inspect.isclass(target) and issubclass(target, kind)):
+        raise InputError(f"{group}._target_={config['_target_']} is no {kind.__name__}")
+    if inspect.isabstract(target):
+        lacking = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
+        raise InputError(f"{group}._target_={config['_target_']} lacks {lacking}; define it")
+    check_arguments(target, arguments, group)
+    named = inspect.signature(target).parameters.keys() - arguments.keys()
+    return target(**arguments, **{name: given[name] for name in given if name in named})
+
+
+def call(config: Mapping[str, Any], kind: type[T], group: str, *given: Any) -> T:
+    """Call the function that a config names, which must be annotated to return a ``kind``.
+
+    Args:
+        config: plain mapping with ``_target_``
+        kind: class of what is returned
+        group: config group, for messages
+        given: arguments that come before those of the config
+
+    Raises:
+        InputError: an unknown target, another one than such a function, or an unknown argument
+    """
+    arguments = dict(config)
+    target = locate(str(arguments.pop("_target_", None)), group)
+    returned = get_type_hints(target).get("return") if inspect.isfunction(target) else None
+    if not (inspect.isclass(returned) and issubclass(returned, kind)):
+        raise InputError(
+            f"{group}._target_={config.get('_target_')} is no function that returns a "
+            f"{kind.__name__}; if it is yours, annotate it with -> {kind.__name__}"
+        )
+    check_arguments(target, arguments, group)
+    return target(*given, **arguments)
+
+
+def locate(path: str, group: str) -> Any:
+    """Import ``package.module.name``.
+
+    Raises:
+        InputError: there is no such thing
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{group}._target_={path} cannot be imported: {error}") from None
+
+
+def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], group: str) -> None:
+    """Refuse arguments the target does not take, and plain types that it does not mean.
+
+    Raises:
+        InputError: naming the first such argument, with the nearest known one or the right type
+    """
+    known = inspect.signature(target).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    for name in () if takes_any else arguments:
+        if name not in known:
+            raise InputError(
+                f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
+            )
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    check_types(arguments, hints, f"{group}.")
+
+
+def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:
+    """Refuse values that are not of the plain types meant; other types are not looked at.
+
+    Raises:
+        InputError: naming the first such value
+    """
+    for name, value in values.items():
+        if not _fits(value, hints.get(name, Any)):
+            meant = getattr(hints[name], "__name__", hints[name])
+            raise InputError(f"{prefix}{name}={value!r} must be of type {meant}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Check plain types and unions of them; anything else is the target's own business."""
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return any(_fits(value, part) for part in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (str, bool, dict, NoneType) else True
+
+
+def nearest(name: str, known: Any) -> str:
+    """Suggest the known name that looks most alike, or list them all."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}"

@@ -1,0 +1,123 @@
+"""Which device to use and in which precision, and how much memory was in use there."""
+
+import contextlib
+import ctypes
+import re
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from trm.support.errors import InputError
+
+Precision = Literal["auto", "bf16-mixed", "32-true"]  # in Lightning's words
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_KEPT_BYTES = 2**30
+
+
+def pick_device(name: str) -> torch.device:
+    """Resolve ``auto`` to the best device there is.
+
+    Raises:
+        InputError: no such device here
+    """
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).strip().partition("\n")[0]
+        raise InputError(f"device={name} cannot be used ({said}); device=cpu always can") from None
+    return torch.device(name)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device has instructions for products of bfloat16 matrices.
+
+    With them such products are several times faster than float32's: GPUs since Ampere, CPUs with
+    AVX512-BF16 or AMX (4 to 6 times there). Without, they are emulated, and slower than float32's
+    (6 to 70 times on a CPU).
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """Resolve ``auto`` to what a device is fast at: bfloat16 autocast or float32."""
+    if name != "auto":
+        return name
+    return "bf16-mixed" if multiplies_bfloat16(device) else "32-true"
+
+
+def why_precision(device: torch.device) -> str:
+    """Say what ``auto`` went by."""
+    return f"{'with' if multiplies_bfloat16(device) else 'without'} native bfloat16 products"
+
+
+def autocast(device: torch.device | str, precision: str) -> AbstractContextManager[object]:
+    """Return a context in which a model runs in a precision, ``auto`` or one of Lightning's.
+
+    Weights and state stay as wide as they are; of a mixed precision only the products are narrow.
+    """
+    device = torch.device(device)
+    dtype = _AUTOCAST.get(pick_precision(precision, device))
+    return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep what it frees, up to a gigabyte, and say whether that could be asked.
+
+    glibc gives large blocks back to the kernel, which fills them with zeros at the next step: a
+    pass over the same puzzles then takes up to twice as long, by chance. Other systems, and other
+    C libraries, are left as they are.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:  # musl
+        return False
+    asked = [mallopt(what, _KEPT_BYTES) for what in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)]
+    return all(asked)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def start_peak_memory(device: torch.device) -> None:
+    """Begin to watch for the peak that ``peak_memory`` returns."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):  # Linux alone can forget a process's earlier peak
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak since then in bytes: of a GPU's memory, or of the process's.
+
+    Where the system cannot forget an earlier peak (not Linux), that of the whole process so far.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return 1024 * int(found[1])
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
