@@ -18,9 +18,8 @@ from trm.commands import fail
 from trm.data import Batch
 from trm.inference.evaluation import answers
 from trm.models import TinyRecursiveModel
-from trm.models.layers import Mixing
 from trm.models.likelihoods import stablemax_cross_entropy
-from trm.models.trm import Positions
+from trm.models.network import Mixing, Positions
 from trm.report.plots import Curve, exponent, power_laws
 from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.support.devices import pick_device

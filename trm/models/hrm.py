@@ -1,8 +1,15 @@
 """The Hierarchical Reasoning Model (Wang et al., arXiv 2506.21734), the baseline TRM simplifies."""
 
-from trm.models.layers import Mixing
+from typing import Any
+
 from trm.models.recursion import Halting
-from trm.models.trm import Positions, TinyRecursiveModel
+from trm.models.trm import TinyRecursiveModel
+
+_NETWORK: dict[str, Any] = {
+    "layers": 4,
+    "mixing": "attention",
+    "positions": "rotary",
+}
 
 
 class HierarchicalReasoningModel(TinyRecursiveModel):
@@ -11,7 +18,8 @@ class HierarchicalReasoningModel(TinyRecursiveModel):
     In HRM's words, ``z`` is the low-level state, refined ``n`` times (L_cycles) by a fast network
     that sees ``z + y + x``; ``y`` is the high-level state, updated ``T`` times (H_cycles) by a slow
     network that sees ``y + z``. Only the last update of each carries gradient. Arguments are those
-    of ``TinyRecursiveModel``; ``layers`` counts the blocks of *each* network.
+    of ``TinyRecursiveModel``, but that each network has 4 layers of attention with rotary positions
+    unless told otherwise.
     """
 
     halting: Halting = "continue"
@@ -21,33 +29,16 @@ class HierarchicalReasoningModel(TinyRecursiveModel):
         vocab_size: int,
         seq_len: int,
         *,
-        dim: int = 512,
-        layers: int = 4,
-        mixing: Mixing = "attention",
-        positions: Positions = "rotary",
-        heads: int = 8,
-        expansion: float = 4,
-        hidden_multiple: int = 256,
-        convolution: int = 0,
-        columns: int | None = None,
         n: int = 2,
         T: int = 2,
         prefix_len: int = 0,
         identifiers: int = 1,
         identifier_dim: int | None = None,
+        **network: Any,
     ) -> None:
         super().__init__(
             vocab_size,
             seq_len,
-            dim=dim,
-            layers=layers,
-            mixing=mixing,
-            positions=positions,
-            heads=heads,
-            expansion=expansion,
-            hidden_multiple=hidden_multiple,
-            convolution=convolution,
-            columns=columns,
             n=n,
             T=T,
             separate=True,
@@ -55,4 +46,5 @@ class HierarchicalReasoningModel(TinyRecursiveModel):
             prefix_len=prefix_len,
             identifiers=identifiers,
             identifier_dim=identifier_dim,
+            **_NETWORK | network,
         )

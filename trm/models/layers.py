@@ -2,24 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from math import sqrt
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from trm.support.devices import multiplies_bfloat16
-from trm.support.errors import InputError
-
-Mixing = Literal["attention", "mlp"]
-
 _RMS_EPS = 1e-5
 _ROTARY_BASE = 10_000.0
 _GRID_BASE = 100.0  # the slowest turn spans some two hundred rows, more than any grid here has
-_PLAIN_SEQ = 256  # positions up to which the scores of a head stay below 128 kB in bfloat16
 _TRUNCATED_STD = 0.87962566103423978  # of a unit normal cut at two standard deviations
 
 
@@ -194,123 +187,3 @@ def _angles(position: Tensor, dim: int, base: float) -> Tensor:
     """Return (positions, dim / 2) angles of geometrically falling frequencies."""
     even = torch.arange(0, dim, 2, dtype=torch.float64)
     return torch.outer(position, base ** (-even / dim))
-
-
-class AttentionMixing(nn.Module):
-    """Post-norm self-attention over all positions, not causal."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        if dim % heads or dim // heads % 2:
-            raise InputError(
-                f"model.dim={dim} cannot be split into model.heads={heads} heads of even width; "
-                f"choose a head count that divides {dim // 2}"
-            )
-        self.heads = heads
-        self.narrow_cpu = multiplies_bfloat16(torch.device("cpu"))
-        self.qkv = linear(dim, 3 * dim)
-        self.out = linear(dim, dim)
-
-    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
-        """Map (batch, seq, dim) to (batch, seq, dim)."""
-        qkv = rearrange(
-            self.qkv(h), "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads
-        )
-        q, k = qkv[:2] if rotary is None else rotary(qkv[:2])
-        v = qkv[2]
-        out = self._attend(q, k, v)
-        return rms_norm(h + self.out(rearrange(out, "b heads l d -> b l (heads d)")))
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Attend over all positions, (batch, heads, seq, head_dim) each.
-
-        torch's fused CPU kernel is written for float32. Where products in bfloat16 are native it
-        loses to plain ones as long as the scores of a head fit into the cache: forward and backward
-        at (8, 8, 81, 64) take 12.3 ms fused, 1.8 ms plain, and 5.3 ms fused in float32.
-        """
-        narrow = self.narrow_cpu and q.dtype == torch.bfloat16 and q.device.type == "cpu"
-        if not narrow or q.shape[-2] > _PLAIN_SEQ:
-            return F.scaled_dot_product_attention(q, k, v)
-        scores = (q / sqrt(q.shape[-1])) @ k.mT
-        return scores.softmax(-1) @ v
-
-
-class MLPMixing(nn.Module):
-    """A SwiGLU over the positions, each feature alike; the norm too runs over positions.
-
-    Positions come first in memory: every product is then one plain matrix product, and nothing is
-    ever transposed.
-    """
-
-    def __init__(self, seq_len: int, expansion: float, multiple: int) -> None:
-        super().__init__()
-        self.mlp = SwiGLU(seq_len, expansion, multiple)
-
-    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
-        """Map (seq, batch, dim) to (seq, batch, dim)."""
-        flat = rearrange(h, "l b d -> l (b d)")
-        return rms_norm_first(flat + self.mlp.on_first_axis(flat)).view_as(h)
-
-
-class Block(nn.Module):
-    """Mix positions, then features; post-norm."""
-
-    def __init__(
-        self,
-        dim: int,
-        seq_len: int,
-        mixing: Mixing,
-        heads: int,
-        expansion: float,
-        hidden_multiple: int,
-        convolution: Callable[[int], GridConvolution] | None,
-    ) -> None:
-        super().__init__()
-        self.mixing: AttentionMixing | MLPMixing
-        if mixing == "attention":
-            self.mixing = AttentionMixing(dim, heads)
-        else:
-            self.mixing = MLPMixing(seq_len, expansion, hidden_multiple)
-        self.mlp = SwiGLU(dim, expansion, hidden_multiple, convolution)
-
-    def forward(self, h: Tensor, rotary: Rotary | None) -> Tensor:
-        """Map (batch, seq, dim), or for an MLP over positions (seq, batch, dim), to the same."""
-        h = self.mixing(h, rotary)
-        return rms_norm(h + self.mlp(h))
-
-
-class Net(nn.Module):
-    """A few blocks in a row: the one tiny network of the recursion."""
-
-    def __init__(
-        self,
-        layers: int,
-        dim: int,
-        seq_len: int,
-        mixing: Mixing,
-        heads: int,
-        expansion: float,
-        hidden_multiple: int,
-        rotary: Callable[[int, int], Rotary] | None,
-        convolution: Callable[..., GridConvolution] | None = None,
-    ) -> None:
-        super().__init__()
-        self.batch_first = mixing == "attention"
-        if convolution is not None:
-            convolution = partial(convolution, batch_first=self.batch_first)
-        self.blocks = nn.ModuleList(
-            Block(dim, seq_len, mixing, heads, expansion, hidden_multiple, convolution)
-            for _ in range(layers)
-        )
-        self.rotary = rotary(dim // heads, seq_len) if rotary else None
-
-    def forward(self, h: Tensor) -> Tensor:
-        """Map (batch, seq, dim) to (batch, seq, dim).
-
-        With an MLP over positions, what is returned is a view of (seq, batch, dim) in memory. What
-        the recursion makes of it keeps that order, so that the next call finds it as it needs it.
-        """
-        h = h if self.batch_first else h.transpose(0, 1)
-        for block in self.blocks:
-            h = block(h, self.rotary)
-        return h if self.batch_first else h.transpose(0, 1)

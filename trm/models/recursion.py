@@ -17,6 +17,7 @@ from trm.support.batched import Batched
 Halting = Literal["solved", "continue"]
 
 _IDENTIFIERS = "identifiers.safetensors"
+_ABOUT = ("_target_", "format", "task", "run")  # what a config.json says beside arguments
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Any:
+        options = {name: value for name, value in options.items() if name not in _ABOUT}
         model = super()._from_pretrained(model_id=model_id, **options)
         if model.identifiers is not None:
             file = Path(model_id, _IDENTIFIERS)

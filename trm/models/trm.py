@@ -2,9 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from math import sqrt
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,23 +13,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
-from trm.models.layers import (
-    GridConvolution,
-    Mixing,
-    Net,
-    Rotary,
-    casts_kept,
-    linear,
-    truncated_normal_,
-)
+from trm.models.layers import casts_kept, linear, truncated_normal_
+from trm.models.network import Net, NetOptions
 from trm.models.recursion import RecursiveModel, State, Step
 from trm.support.errors import InputError, check_at_least, check_choice
 
-Positions = Literal["rotary", "rotary_2d", "learned", "none"]
 Gradient = Literal["cycle", "one_step"]
 
 _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
-_MOST_LAYERS = 1000  # a slip of the keyboard, not a network
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
 
 
@@ -112,22 +104,11 @@ class DeepRecursion(RecursiveModel):
 
 
 class TinyRecursiveModel(DeepRecursion):
-    """One tiny network that refines an answer ``y`` and a latent ``z`` (Figure 3).
+    """One tiny network over tokens that refines an answer ``y`` and a latent ``z`` (Figure 3).
 
     Args:
         vocab_size: number of tokens
         seq_len: cells of the grid
-        dim: width
-        layers: blocks of the network
-        mixing: how positions see each other, ``attention`` or ``mlp``
-        positions: ``rotary``, ``rotary_2d`` (along rows and columns) or ``learned`` for attention;
-            an MLP mixer needs ``none``
-        heads: attention heads
-        expansion: SwiGLU expansion
-        hidden_multiple: SwiGLU widths are rounded up to a multiple of it; 256 as published
-        convolution: side of a depthwise kernel within each SwiGLU over features, by which a cell
-            sees its neighbours on the grid; 0 for none, as published
-        columns: of the grid; needed with a convolution and with ``rotary_2d``
         n: latent recursions before each answer update
         T: recursion cycles, of which the last carries gradient
         separate: give the answer update a network of its own (f_H beside f_L)
@@ -137,25 +118,19 @@ class TinyRecursiveModel(DeepRecursion):
             puzzles share one
         identifiers: number of identifiers; needed with a prefix
         identifier_dim: width of an identifier's row, ``dim`` unless given
+        network: what the network is made of, see ``NetOptions``
 
     Raises:
         InputError: sizes that do not fit together
     """
+
+    options_class = NetOptions  # of its further arguments
 
     def __init__(
         self,
         vocab_size: int,
         seq_len: int,
         *,
-        dim: int = 512,
-        layers: int = 2,
-        mixing: Mixing = "mlp",
-        positions: Positions = "none",
-        heads: int = 8,
-        expansion: float = 4,
-        hidden_multiple: int = 256,
-        convolution: int = 0,
-        columns: int | None = None,
         n: int = 6,
         T: int = 3,
         separate: bool = False,
@@ -163,56 +138,29 @@ class TinyRecursiveModel(DeepRecursion):
         prefix_len: int = 0,
         identifiers: int = 1,
         identifier_dim: int | None = None,
+        **network: Any,
     ) -> None:
-        check_at_least(1, "model.", dim=dim, layers=layers, heads=heads)
-        check_at_least(1, "model.", hidden_multiple=hidden_multiple)
+        options = NetOptions(**network)
+        options.check_grid(seq_len)
         check_at_least(1, "model.", identifiers=identifiers, identifier_dim=identifier_dim)
-        check_at_least(0, "model.", prefix_len=prefix_len, convolution=convolution)
-        check_choice(get_args(Mixing), "model.", mixing=mixing)
-        check_choice(get_args(Positions), "model.", positions=positions)
-        if layers > _MOST_LAYERS:
-            raise InputError(
-                f"model.layers={layers} must be at most {_MOST_LAYERS}; depth comes from recursion"
-            )
-        if not expansion > 0:
-            raise InputError(f"model.expansion={expansion} must be positive")
-        _check_places(positions, mixing, dim / heads, convolution, columns, seq_len)
+        check_at_least(0, "model.", prefix_len=prefix_len)
+        dim, length = options.dim, prefix_len + seq_len
         identifier_dim = dim if identifier_dim is None else identifier_dim
         if prefix_len and identifier_dim > prefix_len * dim:
             raise InputError(
                 f"model.identifier_dim={identifier_dim} does not fit into model.prefix_len="
                 f"{prefix_len} positions of model.dim={dim}"
             )
-        length = prefix_len + seq_len
-        rotary: partial[Rotary] | None = None
-        if positions == "rotary":
-            rotary = partial(Rotary)
-        if positions == "rotary_2d":
-            rotary = partial(Rotary, columns=columns, prefix_len=prefix_len)
-        convolving: partial[GridConvolution] | None = None
-        if convolution:
-            convolving = partial(
-                GridConvolution, side=convolution, columns=columns, prefix_len=prefix_len
-            )
-        net = partial(
-            Net,
-            layers,
-            dim,
-            length,
-            mixing,
-            heads,
-            expansion,
-            hidden_multiple,
-            rotary,
-            convolving,
-        )
+        # A file says all that its model is made of, whatever the defaults will be one day.
+        self._hub_mixin_config = {**cast(dict[str, Any], self._hub_mixin_config), **asdict(options)}
+        net = partial(Net, options, seq_len, prefix_len)
         super().__init__(net, n, T, separate, gradient)
         self.seq_len, self.prefix_len = seq_len, prefix_len
         # As Embedding would draw it; its own way loads torch's compiler where device is "meta".
         self.embedding = nn.Embedding(vocab_size, dim, _weight=torch.randn(vocab_size, dim))
         truncated_normal_(self.embedding.weight.data, std=1 / sqrt(dim))
         self.positions: nn.Parameter | None = None
-        if positions == "learned":
+        if options.positions == "learned":
             self.positions = nn.Parameter(
                 truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim))
             )
@@ -254,32 +202,3 @@ class TinyRecursiveModel(DeepRecursion):
         empty = torch.empty(2, *shape, dtype=self.y_init.dtype, device=generator.device)
         y, z = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
         return State(y, z)
-
-
-def _check_places(
-    positions: str,
-    mixing: str,
-    head_dim: float,
-    convolution: int,
-    columns: int | None,
-    seq_len: int,
-) -> None:
-    """Refuse what does not say clearly where a cell is."""
-    if positions.startswith("rotary") and mixing == "mlp":
-        raise InputError(
-            f"model.positions={positions} has no effect with model.mixing=mlp, which knows "
-            f"every position by its weights; set model.positions=none"
-        )
-    if convolution and convolution % 2 == 0:
-        raise InputError(f"model.convolution={convolution} must be odd, or 0 for none")
-    knows_grid = columns is not None and columns >= 1 and seq_len % columns == 0
-    if (convolution or positions == "rotary_2d") and not knows_grid:
-        raise InputError(
-            f"model.convolution and model.positions=rotary_2d must know the grid; "
-            f"model.columns={columns} must divide its {seq_len} cells"
-        )
-    if positions == "rotary_2d" and head_dim % 4:
-        raise InputError(
-            f"model.positions=rotary_2d halves each head once more; model.dim over model.heads is "
-            f"{head_dim:g} and must be a multiple of 4"
-        )

@@ -83,14 +83,18 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
     Raises:
         InputError: naming the first such argument, with the nearest known one or the right type
     """
-    known = inspect.signature(target).parameters
+    known = dict(inspect.signature(target).parameters)
+    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    if options := getattr(target, "options_class", None):  # what a class passes on as a whole
+        known |= inspect.signature(options).parameters
+        hints |= get_type_hints(options)
+        takes_any = False
     for name in () if takes_any else arguments:
         if name not in known:
             raise InputError(
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
             )
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
     check_types(arguments, hints, f"{group}.")
 
 

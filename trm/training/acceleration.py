@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from trm.models.layers import Net
+from trm.models.network import Net
 from trm.models.recursion import RecursiveModel
 from trm.support.errors import InputError
 from trm.support.operations import Products, flops
