@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="bfloat16 products, or none; auto: what the device is fast at (auto)",
     )
-    parser.add_argument("--batch-size", type=int, default=256, help="trajectories at once (256)")
+    parser.add_argument(
+        "--batch-size", type=int, help="trajectories at once (64 on a CPU, 256 elsewhere)"
+    )
     hints = get_type_hints(Compute)
     compute = parser.add_argument_group("test-time compute")
     for name, description in _HELP.items():

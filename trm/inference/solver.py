@@ -18,6 +18,7 @@ from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
 
+_BATCH_SIZE = {"cpu": 64}  # by kind of device, see experiments/LOG.md
 _STEPS = 16  # supervision steps at most: more than training had may help, and solved puzzles leave
 
 
@@ -89,7 +90,8 @@ class Solver:
         task: what its puzzles are
         compute: see ``Compute`` and ``default_compute``
         trained: how the model was trained; ``Solver.load`` reads it from the file
-        batch_size: trajectories at once
+        batch_size: trajectories at once; None for 64 on a CPU, where more are no faster, and 256
+            elsewhere
         device: where to run; None for where the model is
         precision: ``bf16-mixed`` for bfloat16 products, ``32-true`` for none, ``auto`` for what the
             device is fast at
@@ -104,7 +106,7 @@ class Solver:
         task: Task,
         compute: Compute | None = None,
         trained: Trained | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "auto",
     ) -> None:
@@ -116,8 +118,9 @@ class Solver:
         self.trained = Trained(halting=model.halting) if trained is None else trained
         compute = default_compute(task) if compute is None else compute
         self.compute = compute.for_model(task, model, self.trained.N_sup)
-        self.batch_size = batch_size
-        self.precision = pick_precision(precision, next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        self.batch_size = batch_size or _BATCH_SIZE.get(device.type, 256)
+        self.precision = pick_precision(precision, device)
 
     @classmethod
     def load(
@@ -125,7 +128,7 @@ class Solver:
         path: str | Path,
         compute: Compute | None = None,
         task: Task | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "auto",
         **changes: Any,
@@ -136,7 +139,7 @@ class Solver:
             path: see ``trm.load``
             compute: see ``Compute``
             task: of a file that does not name it
-            batch_size: trajectories at once
+            batch_size: as above
             device: where to run
             precision: as above
             changes: of ``default_compute``, where ``compute`` is None, such as ``rollouts=8``
