@@ -64,13 +64,13 @@ def newest_whole(run: Path) -> Checkpoint:
     problems: list[InputError] = []
     for path in sorted(_checkpoints(run), key=lambda path: path.name != "last.ckpt"):
         try:
-            found = native.read(path.resolve())
+            checkpoint = native.read(path.resolve())
         except InputError as error:
             problems.append(error)
         else:
             for problem in problems:
                 _log.warning(f"warning: {problem}; continuing from {path.name} instead")
-            return found
+            return checkpoint
     raise problems[0] if problems else InputError(f"{run} is no run: no checkpoints/*.ckpt in it")
 
 
@@ -113,10 +113,10 @@ def is_finished(checkpoint: Checkpoint, max_steps: int) -> bool:
     try:
         text = (checkpoint.path.parent.parent / "result.json").read_text(encoding="utf-8")
         result = json.loads(text)
-        steps, wanted = result["steps"], result["config"]["trainer"]["max_steps"]
+        steps, max_before = result["steps"], result["config"]["trainer"]["max_steps"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(steps == checkpoint.step and (steps >= max_steps or wanted == max_steps))
+    return bool(steps == checkpoint.step and (steps >= max_steps or max_before == max_steps))
 
 
 def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256: str) -> None:
@@ -160,8 +160,8 @@ def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256:
 
 def _checkpoints(run: Path) -> list[Path]:
     """Return the checkpoints of a run, the newest first."""
-    found = run.glob("checkpoints/*.ckpt")
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    paths = run.glob("checkpoints/*.ckpt")
+    return sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _of_today(override: str) -> list[str]:

@@ -66,8 +66,8 @@ class Checkpoint:
     @property
     def clock(self) -> dict[str, float]:
         """What the training behind it took: seconds on the wall and of the processor, joules."""
-        said = self.contents["trm"]
-        return {name: said.get(name, 0.0) for name in ("wall_time_s", "cpu_time_s", "energy_j")}
+        card = self.contents["trm"]
+        return {name: card.get(name, 0.0) for name in ("wall_time_s", "cpu_time_s", "energy_j")}
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -153,8 +153,8 @@ def _build(config: dict[str, Any], task: Task) -> RecursiveModel:
     except InputError:
         raise
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        said = str(error).partition("\n")[0]
-        raise InputError(f"the model of this config cannot be made: {said}") from error
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"the model of this config cannot be made: {reason}") from error
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -53,7 +53,7 @@ def load(
     Raises:
         InputError: a file that is missing, broken, dangerous, or holds another kind of model
     """
-    given = {
+    settings = {
         "heads": heads,
         "n": n,
         "T": T,
@@ -61,7 +61,7 @@ def load(
         "seq_len": task.cells if task is not None and seq_len is None else seq_len,
         "positions": positions,
     }
-    opened = open_model(path, given, identifiers, layout)
+    opened = open_model(path, settings, identifiers, layout)
     if opened.assumed:
         warnings.warn(f"{path}: assumed {'; '.join(opened.assumed)}", stacklevel=2)
     return opened.model
@@ -92,7 +92,7 @@ def save(
 
 def open_model(
     path: str | Path,
-    given: dict[str, Any],
+    settings: dict[str, Any],
     identifiers: Sequence[int | str] | None = None,
     layout: Layout | str | None = None,
 ) -> Opened:
@@ -103,18 +103,18 @@ def open_model(
     """
     own = _made(layout)
     layouts = BUILT_IN if own is None else (own, *BUILT_IN)
-    settings = {**given, "identifiers": identifiers}
+    everything = {**settings, "identifiers": identifiers}
     path = Path(path).expanduser()
     try:
         for tried in layouts:
             if tried.claims(path):
-                return tried.read(path, {k: v for k, v in settings.items() if v is not None})
+                return tried.read(path, {k: v for k, v in everything.items() if v is not None})
         raise _unclaimed(path, layouts)
     except InputError:
         raise
     except Exception as error:  # whatever a reader trips over, the file is at fault
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{path} is damaged, or made to look like a model ({said})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is damaged, or made to look like a model ({reason})") from error
 
 
 def _made(layout: Layout | str | None) -> Layout | None:

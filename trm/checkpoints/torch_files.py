@@ -15,11 +15,13 @@ def head(path: Path) -> bytes:
     """Return the first bytes of a torch file, its keys among them; none of another file."""
     try:
         with open(path, "rb") as file:
-            found = file.read(_LOOK)
+            head_bytes = file.read(_LOOK)
     except (OSError, ValueError):
         return b""
-    zipped = found.startswith(b"PK\x03\x04") and b"data.pkl" in found
-    return found if zipped or found.startswith(b"\x80") else b""  # a pickle: before torch 1.6
+    zipped = head_bytes.startswith(b"PK\x03\x04") and b"data.pkl" in head_bytes
+    return (
+        head_bytes if zipped or head_bytes.startswith(b"\x80") else b""
+    )  # a pickle: before torch 1.6
 
 
 def read_torch(path: Path) -> Any:
@@ -36,8 +38,8 @@ def read_torch(path: Path) -> Any:
             raise ValueError("it is compressed, which torch never does")  # and may be a bomb
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # whatever the unpickler trips over, the file is at fault
-        said = str(error).strip().partition("\n")[0][:120]
+        reason = str(error).strip().partition("\n")[0][:120]
         raise InputError(
             f"checkpoint {path} cannot be opened: it is truncated, no checkpoint, or wants to run "
-            f"code ({said})"
+            f"code ({reason})"
         ) from None

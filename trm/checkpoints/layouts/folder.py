@@ -73,8 +73,8 @@ def _model(folder: Path, config: dict[str, Any]) -> RecursiveModel:
         model = build(config, RecursiveModel, group).eval()
         model.load_folder(folder)
     except (SafetensorError, OSError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{folder}: {_WEIGHTS} does not fit {_CONFIG}: {said}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{folder}: {_WEIGHTS} does not fit {_CONFIG}: {reason}") from None
     return model
 
 

@@ -68,7 +68,7 @@ class _File:
         weights: under their published names, the table of identifiers aside
         table: of identifiers, if it has one
         given: by the caller; what is given is not assumed
-        told: by ``all_config.yaml``
+        config: what is said by ``all_config.yaml``
         assumed: a sentence for every setting that nobody told
     """
 
@@ -76,7 +76,7 @@ class _File:
     weights: Mapping[str, Tensor]
     table: Tensor | None
     given: Mapping[str, Any]
-    told: Mapping[str, Any]
+    config: Mapping[str, Any]
     assumed: list[str] = field(default_factory=list)
 
     @property
@@ -86,8 +86,8 @@ class _File:
     def setting(self, name: str, published: str, default: Any) -> Any:
         if name in self.given:
             return self.given[name]
-        if published in self.told:
-            return self.told[published]
+        if published in self.config:
+            return self.config[published]
         self.assumed.append(f"{name}={default}")
         return default
 
@@ -112,8 +112,8 @@ class _File:
             return "none"
         if _POSITIONS in self.weights:
             return "learned"
-        said = self.setting("positions", "pos_encodings", "rotary")
-        return "rotary" if said == "rope" else said
+        encoding = self.setting("positions", "pos_encodings", "rotary")
+        return "rotary" if encoding == "rope" else encoding
 
     def places(self) -> dict[str, Any]:
         """Return the length of the grid, and of the prefix that holds the identifier."""
@@ -168,8 +168,8 @@ def _all_config(path: Path) -> dict[str, Any]:
         arch = yaml.safe_load(file.read_text(encoding="utf-8"))["arch"]
         name = str(arch.get("name", ""))
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
-        said = str(error).partition("\n")[0]
-        raise InputError(f"{file} cannot be read as a published config: {said}") from None
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{file} cannot be read as a published config: {reason}") from None
     other = {"lambda_", "noise_scale", "H_init_std", "L_init_std"} & arch.keys()
     if other or "eqr" in name.lower():
         raise InputError(

@@ -22,6 +22,13 @@ class Run(Layout):
 
     def read(self, path: Path, settings: Mapping[str, Any]) -> Opened:
         """Rebuild the model of the run, with the weights that were validated."""
-        found = native.read(path)
-        manifest = found.contents["trm"]["manifest"]
-        return Opened(found.model(), self.name, found.task(), found.step, found.config, manifest)
+        checkpoint = native.read(path)
+        manifest = checkpoint.contents["trm"]["manifest"]
+        return Opened(
+            checkpoint.model(),
+            self.name,
+            checkpoint.task(),
+            checkpoint.step,
+            checkpoint.config,
+            manifest,
+        )
