@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.table import compose
+from experiments.table import training_config
 from trm.checkpoints.native import build_model, empty_model
 from trm.checkpoints.opening import open_model
 from trm.data.loading import load_data
@@ -119,11 +119,11 @@ def measured(name: str, device: torch.device) -> dict[str, Any]:
 
 def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
     """Time all supervision steps of an architecture, whatever its weights."""
-    config = compose(subject.overrides)
-    task = build(config["task"], Task, "task")
+    config = training_config(subject.overrides)
+    task = build(config.task, Task, "task")
     torch.manual_seed(0)
-    model = build_model(config["model"], task).to(device).eval()
-    steps = 1 if model.one_pass else int(config["train"]["N_sup"])
+    model = build_model(config.model, task).to(device).eval()
+    steps = 1 if model.one_pass else config.train.N_sup
 
     def answer(puzzles: int) -> Callable[[], None]:
         tokens = torch.ones(puzzles, task.cells, dtype=torch.int64, device=device)
@@ -136,7 +136,7 @@ def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
 
         return once
 
-    empty = empty_model(config["model"], task)
+    empty = empty_model(config.model, task)
     sizes = {"parameters": model.size, "active_parameters": model.size}
     sizes |= {"file_bytes": _file_bytes(model), "flops": steps * _step_flops(empty, task)}
     start = time.perf_counter()

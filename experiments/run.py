@@ -82,7 +82,7 @@ def jobs(cells: list[Cell], seeds: list[int], runs: Path) -> list[Job]:
 
 
 def _lacks_data(cell: Cell) -> bool:
-    return bool(cell.config["data"].get("path", "") is None)
+    return bool(cell.config.data.get("path", "") is None)
 
 
 def _with_data(cell: Cell, path: str | None) -> Cell:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 import yaml
-from omegaconf import OmegaConf
 
 from trm.checkpoints.continuing import CAME_LATER
 from trm.checkpoints.native import build_model
@@ -28,7 +27,7 @@ from trm.results.files import read_result
 from trm.support.build import build, nearest
 from trm.support.errors import InputError
 from trm.tasks.base import Task
-from trm.training.checks import check_config
+from trm.training.config import TrainingConfig
 
 HERE = Path(__file__).parent
 TABLES = HERE / "tables"
@@ -108,14 +107,14 @@ class Cell:
     overrides: tuple[str, ...]
 
     @cached_property
-    def config(self) -> dict[str, Any]:
-        """The resolved config."""
-        return compose(self.overrides)
+    def config(self) -> TrainingConfig:
+        """What the words come to."""
+        return training_config(self.overrides)
 
     @cached_property
     def recipe(self) -> str:
         """Hash of what decides about the number, but for data and seed."""
-        return recipe_hash(self.config)
+        return recipe_hash(self.config.plain)
 
     def command(self, seed: int, run_dir: Path) -> list[str]:
         """Return the words that train it, or go on where that was stopped."""
@@ -206,17 +205,19 @@ def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Resolve the config of a training run, within a Hydra command or without one.
+def training_config(overrides: tuple[str, ...]) -> TrainingConfig:
+    """Compose the config of a training run, within a Hydra command or without one.
 
     Raises:
         HydraException: an override that does not fit
         InputError: a group that is no group any more
     """
-    cfg = composed("train", overrides)
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    check_config(config)
-    return config
+    return TrainingConfig.of(composed("train", overrides))
+
+
+def compose(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Return the same in plain types."""
+    return training_config(overrides).plain
 
 
 def recipe_hash(config: Mapping[str, Any]) -> str:
@@ -239,13 +240,13 @@ def identity(recipe: str, data: str, seed: int) -> str:
     return hashlib.sha256(f"{recipe} {data} {seed}".encode()).hexdigest()[:16]
 
 
-def data_checksum(config: Mapping[str, Any]) -> str:
+def data_checksum(config: TrainingConfig) -> str:
     """Load or make the data of a config and return their checksum.
 
     Raises:
         InputError: data that cannot be read
     """
-    return _checksum(json.dumps([config["task"], config["data"]], sort_keys=True))
+    return _checksum(json.dumps([config.task, config.data], sort_keys=True))
 
 
 @cache
@@ -284,15 +285,14 @@ def file_name(result: Mapping[str, Any]) -> str:
     return f"{result['task']}_{name}.json"
 
 
-def size_and_depth(config: Mapping[str, Any]) -> tuple[int, int]:
+def size_and_depth(config: TrainingConfig) -> tuple[int, int]:
     """Return how many parameters a config's model has, and its effective depth.
 
     The identifier rows of ARC count with neither.
     """
-    settings = dict(config["model"])
-    if settings.get("identifiers", 1) is None:
-        settings["identifiers"] = 1
+    if config.counts_identifiers:
+        config = config.changed("model", identifiers=1)
     with torch.device("meta"):
-        model = build_model(settings, build(config["task"], Task, "task"))
+        model = build_model(config.model, build(config.task, Task, "task"))
     assert isinstance(model, TinyRecursiveModel)  # as all models of the paper are
     return model.size, model.effective_depth

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from experiments.numbers import expected_band, value
-from experiments.table import compose, data_checksum, recipe_hash, recorded
+from experiments.table import data_checksum, recipe_hash, recorded, training_config
 from trm.commands import MENDABLE
 from trm.results.files import read_result
 from trm.support.errors import InputError, check_at_least
@@ -28,8 +28,8 @@ def known_values(overrides: tuple[str, ...]) -> dict[int, float]:
     Raises:
         InputError: fewer than two of them, or none on the data as they are now
     """
-    config = compose(overrides)
-    recipe, checksum = recipe_hash(config), data_checksum(config)
+    config = training_config(overrides)
+    recipe, checksum = recipe_hash(config.plain), data_checksum(config)
     mine = {
         seed: result
         for (recorded_recipe, seed), result in recorded().items()

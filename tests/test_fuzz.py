@@ -335,7 +335,7 @@ def test_overrides(place, data):
     keys = st.sampled_from(all_keys())
     chosen = data.draw(st.lists(keys, min_size=1, max_size=3))
     overrides = [f"{key}={data.draw(VALUES)}" for key in chosen]
-    steps = [mock.patch.object(train, name) for name in ("_fit", "_result", "_test_and_report")]
+    steps = [mock.patch.object(train, name) for name in ("fit", "outcome", "_test_and_report")]
 
     def prepare():
         try:

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import Progress
 
@@ -24,20 +24,107 @@ from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, write_json
-from trm.support.build import check_arguments, check_types
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.support.files import check_writable
+from trm.support.sections import Section, read, resolved
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 
-_TYPES: dict[str, Any] = {
-    **dict.fromkeys(("checkpoint", "output", "plot", "submission"), str | None),
-    **dict.fromkeys(("limit", "votes"), int | None),
-    **dict.fromkeys(("split", "device", "precision"), str),
-    "batch_size": int,
-    **dict.fromkeys(("data", "compute"), dict),
-}
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is asked for; ``conf/evaluate.yaml`` explains every key."""
+
+    checkpoint: str | None
+    split: str
+    limit: int | None
+    votes: int | None
+    submission: str | None
+    batch_size: int
+    device: str
+    precision: Precision
+    output: str | None
+    plot: str | None
+    data: Section
+    compute: Compute
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is None:
+            raise InputError(
+                "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
+            )
+        check_at_least(1, batch_size=self.batch_size, limit=self.limit, votes=self.votes)
+        for name in ("output", "plot", "submission"):
+            if path := getattr(self, name):
+                check_writable(Path(path), f"{name}=")
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate: everything that the config names, opened and checked."""
+
+    config: EvaluationConfig
+    task: Task
+    opened: Opened
+    data: PuzzleData
+    compute: Compute
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def of(cls, config: EvaluationConfig) -> "EvaluationRequest":
+        """Open the checkpoint and its data.
+
+        Raises:
+            InputError: what cannot be read, or does not fit together
+        """
+        opened = open_model(str(config.checkpoint), {})
+        task = opened.task
+        if task is None or not opened.config:
+            raise InputError(
+                f"{config.checkpoint} does not say how it was trained; evaluate a checkpoint of a "
+                f"run, or a model that comes with trm: {', '.join(shipped())}"
+            )
+        compute = config.compute.for_model(task, opened.model, opened.trained.N_sup)
+        device = pick_device(config.device)
+        data = _data(config, opened.config["data"], task)
+        precision = pick_precision(config.precision, device)
+        return cls(config, task, opened, data, compute, device, precision)
+
+    def __post_init__(self) -> None:
+        asks_for_votes = self.config.submission is not None or self.config.votes is not None
+        if asks_for_votes and not self.is_vote:
+            raise InputError(
+                "submission and votes are for the split test of ARC; leave them null here"
+            )
+        if self.is_vote and self.compute != Compute(max_steps=self.compute.max_steps):
+            raise InputError(
+                "votes take one trajectory through all steps; of compute only max_steps has an "
+                "effect"
+            )
+        if self.data.identifiers > 1:
+            self._check_identifiers()
+
+    def _check_identifiers(self) -> None:
+        """Refuse data whose identifiers are not those that the rows were learned for."""
+        check_identifiers(self.opened.model, self.data)
+        trained, now = str(self.opened.manifest.get("sha256")), self.data.manifest["sha256"]
+        if trained != now:
+            raise InputError(
+                f"{self.config.checkpoint} was trained on other tasks or augmentations (checksum "
+                f"{trained[:12]}, now {now[:12]}): its identifiers mean others"
+            )
+
+    @property
+    def is_vote(self) -> bool:
+        """Whether the augmentations of ARC tasks vote."""
+        return self.data.votes is not None and self.config.split == "test"
+
+    @property
+    def model_summary(self) -> str:
+        """How large the model is and how long it was trained."""
+        return f"{self.opened.model.size:,} parameters, trained {self.opened.step} steps"
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
@@ -49,150 +136,88 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: a checkpoint or data that cannot be read or do not fit together
     """
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    _check(config)
     start = time.perf_counter()
-    compute = _compute(config["compute"])
-    opened = open_model(config["checkpoint"], {})
-    if opened.task is None or not opened.config:
-        raise InputError(
-            f"{config['checkpoint']} does not say how it was trained; evaluate a checkpoint of a "
-            f"run, or a model that comes with trm: {', '.join(shipped())}"
-        )
-    task, model = opened.task, opened.model
-    compute = compute.for_model(task, model, opened.trained.N_sup)
-    device = pick_device(config["device"])
-    config["precision"] = pick_precision(config["precision"], device)
-    data = _data(config, opened.config["data"], task)
-    _check_identifiers(opened, config["checkpoint"], data)
-    request = EvaluationRequest(config, task, opened, data, compute, device)
-    votes = data.votes is not None and config["split"] == "test"
-    if not votes and (config["submission"] is not None or config["votes"] is not None):
-        raise InputError("submission and votes are for the split test of ARC; leave them null here")
-    if votes and compute != Compute(max_steps=compute.max_steps):
-        raise InputError(
-            "votes take one trajectory through all steps; of compute only max_steps has an effect"
-        )
-    measured = _vote(request) if votes else _evaluate(request)
+    config = read(EvaluationConfig, resolved(cfg))
+    request = EvaluationRequest.of(config)
+    measured = _vote(request) if request.is_vote else _evaluate(request)
+    opened, device = request.opened, request.device
     result = {
         "format": FORMAT,
-        "task": task.name,
-        "checkpoint": config["checkpoint"],
-        "parameters": model.size,
+        "task": request.task.name,
+        "checkpoint": config.checkpoint,
+        "parameters": opened.model.size,
         "trained_steps": opened.step,
-        "split": config["split"],
-        "compute": asdict(compute),
+        "split": config.split,
+        "compute": asdict(request.compute),
         "seed": opened.config.get("seed"),
         "device": str(device),
-        "precision": config["precision"],
+        "precision": request.precision,
         "wall_time_s": round(time.perf_counter() - start, 3),
         **measured,
         "trained_with": opened.config,
-        "manifest": data.manifest,
+        "manifest": request.data.manifest,
         "certificate": birth_certificate(device),
     }
-    if config["output"] is not None:
-        write_json(Path(config["output"]), result)
+    if config.output is not None:
+        write_json(Path(config.output), result)
     return result
-
-
-def _compute(config: dict[str, Any]) -> Compute:
-    """Read the switchboard; what is wrong with it is named by its config key."""
-    try:
-        check_arguments(Compute, config, "compute")
-        return Compute(**config)
-    except InputError as error:
-        key = "" if str(error).startswith("compute.") else "compute."
-        raise InputError(f"{key}{error}") from None
-
-
-def _check_identifiers(opened: Opened, path: str, data: PuzzleData) -> None:
-    """Refuse data whose identifiers are not those that the rows were learned for."""
-    if data.identifiers == 1:
-        return
-    check_identifiers(opened.model, data)
-    trained = opened.manifest.get("sha256")
-    if trained != data.manifest["sha256"]:
-        raise InputError(
-            f"{path} was trained on other tasks or augmentations (checksum "
-            f"{str(trained)[:12]}, now {data.manifest['sha256'][:12]}): its identifiers mean others"
-        )
-
-
-class EvaluationRequest(NamedTuple):
-    """What to evaluate."""
-
-    config: dict[str, Any]
-    task: Task
-    opened: Opened
-    data: PuzzleData
-    compute: Compute
-    device: torch.device
-
-    @property
-    def model_summary(self) -> str:
-        """How large the model is and how long it was trained."""
-        return f"{self.opened.model.size:,} parameters, trained {self.opened.step} steps"
 
 
 def _evaluate(request: EvaluationRequest) -> dict[str, Any]:
     """Count hits, print them against compute, and look closer at the plain trajectories."""
-    config, task, opened, data, compute, device = request
-    puzzles = data.splits[config["split"]][: config["limit"]]
-    batch_size = config["batch_size"]
+    config, task, compute, model = (
+        request.config,
+        request.task,
+        request.compute,
+        request.opened.model,
+    )
+    puzzles = request.data.splits[config.split][: config.limit]
     with _progress(len(puzzles)) as on_batch:
         record = record_evaluation(
-            opened.model,
+            model,
             task,
             puzzles,
             compute,
-            opened.trained,
-            batch_size,
-            device,
+            request.opened.trained,
+            config.batch_size,
+            request.device,
             on_batch,
-            config["precision"],
+            request.precision,
         )
     several = compute.trajectories > 1
     title = (
-        f"{task.name}: {len(puzzles)} {config['split']} puzzles, {request.model_summary}, "
-        f"{record.wall_time_s:.0f} s on {device}"
+        f"{task.name}: {len(puzzles)} {config.split} puzzles, {request.model_summary}, "
+        f"{record.wall_time_s:.0f} s on {request.device}"
         + (f"; the best of {compute.trajectories} trajectories by {compute.select}" * several)
     )
-    evaluation, passes = record.by_step(), opened.model.passes
-    points = against_compute(record, passes)
+    evaluation, points = record.by_step(), against_compute(record, model.passes)
     diagnosis = diagnostics(record, task, puzzles)
-    console = Console()
-    console.print(
+    Console().print(
         result_table(evaluation, title),
         compute_table(points),
         *diagnostic_tables(diagnosis),
         thinking(task, puzzles, evaluation),
     )
     by_step = accuracies(evaluation)
-    if config["plot"] is not None:
-        title = f"{task.name}, {len(puzzles)} puzzles"
-        plot_compute(points, by_step, title, Path(config["plot"]))
-    return {
-        "evaluation": by_step,
-        "against_compute": points,
-        "diagnostics": diagnosis,
-    }
+    if config.plot is not None:
+        plot_compute(points, by_step, f"{task.name}, {len(puzzles)} puzzles", Path(config.plot))
+    return {"evaluation": by_step, "against_compute": points, "diagnostics": diagnosis}
 
 
 def _vote(request: EvaluationRequest) -> dict[str, Any]:
     """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
     config, steps = request.config, request.compute.max_steps
     assert steps is not None, "for_model fills it in"
-    votes = request.data.votes.narrowed(config["limit"], config["votes"])
+    votes = request.data.votes.narrowed(config.limit, config.votes)
     with _progress(len(votes.puzzles)) as on_batch:
         ballot = vote(
             request.opened.model,
             votes,
             steps,
-            config["batch_size"],
+            config.batch_size,
             request.device,
             on_batch,
-            config["precision"],
+            request.precision,
         )
     solved = {name: both for name, both in votes.questions.items() if both[1]}
     title = (
@@ -205,9 +230,9 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
         Console().print(pass_table(measured["pass_at"], title))
     else:
         Console().print(f"{title}: no solutions to compare with", highlight=False)
-    if config["submission"] is not None:
+    if config.submission is not None:
         questions = {name: inputs for name, (inputs, _) in votes.questions.items()}
-        write_json(Path(config["submission"]), submission(ballot, questions))
+        write_json(Path(config.submission), submission(ballot, questions))
     return measured
 
 
@@ -218,29 +243,12 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(bar, completed=done)
 
 
-def _check(config: dict[str, Any]) -> None:
-    check_types(config, _TYPES)
-    if config["checkpoint"] is None:
-        raise InputError(
-            "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
-        )
-    check_at_least(1, batch_size=config["batch_size"])
-    check_choice(get_args(Precision), precision=config["precision"])
-    for name in ("limit", "votes"):
-        if config[name] is not None and config[name] < 1:
-            raise InputError(f"{name}={config[name]} must be at least 1, or null for all")
-    for name in ("output", "plot", "submission"):
-        if config[name]:
-            check_writable(Path(config[name]), f"{name}=")
-
-
-def _data(config: dict[str, Any], trained_on: dict[str, Any], task: Task) -> PuzzleData:
-    source = dict(config["data"])
+def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:
+    source, path = config.data, config.data.get("path")
     if "_target_" not in source:
-        path = source["path"]
         source = trained_on if path is None else trained_on | {"path": path}
     data = load_data(source, task)
-    check_choice(data.splits, split=config["split"])
+    check_choice(data.splits, split=config.split)
     return data
 
 

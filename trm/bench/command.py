@@ -11,10 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +27,7 @@ from trm.support.devices import keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.support.files import check_writable
 from trm.tasks.base import Task
+from trm.training.config import TrainingConfig
 
 _FILE_WIDTH = 160
 
@@ -55,11 +54,10 @@ def subject(words: list[str], device: torch.device, batch_size: int | None) -> S
     experiment, *ablations = names[0].split("+")
     overrides = [f"experiment={experiment}", f"ablation=[{','.join(ablations)}]", *words]
     overrides.remove(names[0])
-    cfg = composed("train", overrides)
-    config: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    task = build(config["task"], Task, "task")
-    is_given = config["data"].get("path") is not None
-    data = load_data(config["data"], task) if is_given else stand_in(task, config["data"])
+    config = TrainingConfig.of(composed("train", overrides))
+    task = build(config.task, Task, "task")
+    is_given = config.data.get("path") is not None
+    data = load_data(config.data, task) if is_given else stand_in(task, config.data)
     return Subject(" ".join(words), config, task, data, device, batch_size)
 
 

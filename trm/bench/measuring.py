@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -20,7 +19,8 @@ from trm.support.operations import Product, Products, flops
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
 from trm.training.carry import Carry
-from trm.training.checks import check_config, check_identifiers
+from trm.training.checks import check_identifiers
+from trm.training.config import TrainingConfig
 
 _WARM_UP = 2  # steps at the start of a run that do not count
 _FEWEST, _MOST = 3, 200  # steps clocked in a run
@@ -33,7 +33,7 @@ class Subject:
 
     Attributes:
         name: for tables
-        config: resolved, of ``train``
+        config: of ``train``
         task: of the config
         data: of the config, or puzzles that stand in for it
         device: where to run
@@ -41,7 +41,7 @@ class Subject:
     """
 
     name: str
-    config: dict[str, Any]
+    config: TrainingConfig
     task: Task
     data: PuzzleData
     device: torch.device
@@ -131,23 +131,22 @@ class _Clocked:
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.device = subject, subject.device
-        config = self.config = deepcopy(subject.config)
-        check_config(config)
         task, data = subject.task, subject.data
-        if config["model"].get("identifiers", 1) is None:
-            config["model"]["identifiers"] = data.identifiers
-        self.empty = empty_model(config["model"], task)
-        torch.manual_seed(config["seed"])
-        model = build_model(config["model"], task)
+        accelerator = {"cuda": "gpu"}.get(self.device.type, self.device.type)
+        config = subject.config.changed("trainer", accelerator=accelerator)
+        if config.counts_identifiers:
+            config = config.changed("model", identifiers=data.identifiers)
+        self.config = config
+        self.empty = empty_model(config.model, task)
+        torch.manual_seed(config.seed)
+        model = build_model(config.model, task)
         check_identifiers(model, data)
-        self.N_sup = 1 if model.one_pass else config["train"]["N_sup"]
-        config["train"]["batch_size"] = self.batch_size = self._batch_size()
+        self.batch_size = self._batch_size()
+        self.config = config = config.changed("train", batch_size=self.batch_size)
         self.module = training_module(config, task, model)
         self.data = data_module(config, task, data)
         self.products = self._products(self.batch_size)
-        accelerator = {"cuda": "gpu"}.get(self.device.type, self.device.type)
-        self.trainer = config["trainer"] | {"accelerator": accelerator}
-        self.precision = str(precision(self.trainer))
+        self.precision = str(precision(config.trainer))
         self.dtype = torch.bfloat16 if self.precision.startswith("bf16") else torch.float32
         self.steps = _FEWEST
         self.step_s: list[float] = []
@@ -185,7 +184,7 @@ class _Clocked:
             self.batch_size,
             self.step_s,
             self._evaluation_s(),
-            self.N_sup,
+            self.module.N_sup,
             flops(self.products),
             median(self.ceilings),
             ceiling_at(self.products, self.device, self.dtype),
@@ -196,7 +195,7 @@ class _Clocked:
     def _batch_size(self) -> int:
         if self.subject.batch_size is not None:
             return self.subject.batch_size
-        wanted: int = self.config["train"]["batch_size"]
+        wanted = self.config.train.batch_size
         if self.device.type != "cpu":
             return wanted
         fits = int(_CPU_FLOPS / flops(self._products(1)))
@@ -204,11 +203,8 @@ class _Clocked:
 
     def _products(self, batch_size: int) -> Counter[Product]:
         """Run a step on the device "meta", where nothing is computed, and count its products."""
-        module = training_module(
-            self.config | {"train": self.config["train"] | {"compile": "off"}},
-            self.subject.task,
-            self.empty,
-        )
+        config = self.config.changed("train", compile="off")
+        module = training_module(config, self.subject.task, self.empty)
         tokens = torch.ones(batch_size, self.subject.task.cells, dtype=torch.int64, device="meta")
         puzzles = Batch(tokens, tokens, tokens[:, 0])
         with Products() as products:
@@ -220,7 +216,7 @@ class _Clocked:
     def _train(self, parts: bool) -> StepClock:
         clock = StepClock(self.device, _WARM_UP, parts)
         trainer = Trainer(
-            accelerator=self.trainer["accelerator"],
+            accelerator=self.config.trainer.accelerator,
             devices=1 if self.device.index is None else [self.device.index],
             precision=self.precision,  # type: ignore[arg-type]
             max_steps=_WARM_UP + self.steps,

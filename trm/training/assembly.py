@@ -1,67 +1,128 @@
 """The parts of a training run, made from its config."""
 
-from typing import Any
+import inspect
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
+from lightning import Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from trm.checkpoints.native import Checkpoint
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.models.recursion import RecursiveModel
-from trm.support.build import build, check_arguments
+from trm.support.build import build, check_arguments, check_types, locate, nearest
 from trm.support.devices import pick_device, pick_precision
 from trm.support.errors import InputError
+from trm.support.sections import Section
 from trm.tasks.base import Task
+from trm.training.checks import check_processes
+from trm.training.config import TrainerSettings, TrainingConfig
 from trm.training.ema import EMA
 from trm.training.module import DeepSupervision, MakeOptimizer
 from trm.training.objectives import Objective
+from trm.training.progress import TrainingProgress
+from trm.training.saving import AtomicCheckpointIO, LastCheckpoint
 
-_BATCH_SIZES = ("batch_size", "eval_batch_size")  # of the section train, for the data module
+
+class KeptFiles(NamedTuple):
+    """What keeps the checkpoints of a run."""
+
+    best: ModelCheckpoint
+    last: LastCheckpoint
 
 
-def training_module(config: dict[str, Any], task: Task, model: RecursiveModel) -> DeepSupervision:
+def training_module(
+    config: TrainingConfig | Section, task: Task, model: RecursiveModel
+) -> DeepSupervision:
     """Make the LightningModule.
 
     Raises:
-        InputError: a value it refuses, or a batch size of the wrong type
+        InputError: a value it refuses
     """
-    batch_sizes = {name: config["train"][name] for name in _BATCH_SIZES}
-    settings = {name: value for name, value in config["train"].items() if name not in batch_sizes}
-    check_arguments(PuzzleDataModule, batch_sizes, "train")
+    config = TrainingConfig.of(config)
+    settings = config.train.settings
     check_arguments(DeepSupervision, settings, "train")
-    optimizer = _optimizer(config["optimizer"], model)
-    objective = config.get("objective") and build(config["objective"], Objective, "objective")
-    return DeepSupervision(model, task, optimizer, objective, seed=config["seed"], **settings)
+    optimizer = _optimizer(config.optimizer, model)
+    objective = build(config.objective, Objective, "objective") if config.objective else None
+    return DeepSupervision(model, task, optimizer, objective, seed=config.seed, **settings)
 
 
-def data_module(config: dict[str, Any], task: Task, data: PuzzleData) -> PuzzleDataModule:
-    """Make the data module; its arguments were checked with the others of the section."""
-    batch_sizes = {name: config["train"][name] for name in _BATCH_SIZES}
-    return PuzzleDataModule(data, task, seed=config["seed"], **batch_sizes)
+def data_module(config: TrainingConfig | Section, task: Task, data: PuzzleData) -> PuzzleDataModule:
+    """Make the data module."""
+    config = TrainingConfig.of(config)
+    return PuzzleDataModule(data, task, seed=config.seed, **config.train.batch_sizes)
 
 
-def averaging(config: dict[str, Any]) -> list[Callback]:
+def averaging(config: TrainingConfig | Section) -> list[Callback]:
     """Make the callback that averages the weights, if one is wanted."""
-    if config["ema"] is None:
-        return []
-    check_arguments(EMA, config["ema"], "ema")
-    return [EMA(**config["ema"])]
+    ema = TrainingConfig.of(config).ema
+    return [] if ema is None else [EMA(ema.decay)]
 
 
-def precision(trainer: dict[str, Any]) -> Any:
+def kept_files(config: TrainingConfig, folder: Path, resumed: Checkpoint | None) -> KeptFiles:
+    """Make the callbacks that keep the best weights and the last in a run's folder."""
+    checkpoints = folder / "checkpoints"
+    last_path = checkpoints / "last.ckpt"
+    best = ModelCheckpoint(
+        checkpoints,
+        "best",
+        monitor=config.checkpoint.monitor,
+        mode=config.checkpoint.mode,
+        enable_version_counter=False,
+        save_on_train_epoch_end=False,
+    )
+    last = LastCheckpoint(
+        last_path,
+        config.checkpoint.every_n_steps,
+        config.train.log_every_n_steps,
+        step=resumed.step if resumed and resumed.path == last_path.resolve() else 0,
+    )
+    return KeptFiles(best, last)
+
+
+def lightning_trainer(config: TrainingConfig, folder: Path, callbacks: list[Callback]) -> Trainer:
+    """Make Lightning's trainer, which keeps everything in a run's folder.
+
+    Raises:
+        InputError: a value that its callbacks refuse, or what its processes cannot share
+    """
+    callbacks = [TrainingProgress(config.train.batch_size), *callbacks, *averaging(config)]
+    callbacks += instantiate(config.callbacks or {}, _convert_="all").values()
+    trainer: Trainer = instantiate(
+        config.trainer.plain,
+        precision=precision(config.trainer),
+        log_every_n_steps=config.train.log_every_n_steps,
+        default_root_dir=str(folder),
+        callbacks=callbacks,
+        logger=[
+            instantiate(logger, save_dir=str(folder), _convert_="all")
+            for logger in (config.logger or {}).values()
+        ],
+        plugins=[AtomicCheckpointIO(config.checkpoint.light, config.checkpoint.moments)],
+        _convert_="all",
+    )
+    check_processes(config.train, trainer.world_size)
+    return trainer
+
+
+def precision(trainer: TrainerSettings) -> Any:
     """Resolve ``auto`` to what the device of a section ``trainer`` is fast at."""
-    if trainer["precision"] != "auto":
-        return trainer["precision"]
-    name = {"gpu": "cuda"}.get(trainer["accelerator"], trainer["accelerator"])
+    if trainer.precision != "auto":
+        return trainer.precision
+    name = {"gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
     try:
         return pick_precision("auto", pick_device(name))
     except InputError:  # what Lightning alone knows, or will refuse
         return "32-true"
 
 
-def _optimizer(config: dict[str, Any], model: RecursiveModel) -> MakeOptimizer:
+def _optimizer(config: Section, model: RecursiveModel) -> MakeOptimizer:
     """Make the function that makes the optimizer from named parameters, and try it on the model."""
     try:
+        _check_optimizer(config)
         make: MakeOptimizer = instantiate(config, _convert_="all")
         make(model.named_parameters())
     except InputError:
@@ -70,3 +131,42 @@ def _optimizer(config: dict[str, Any], model: RecursiveModel) -> MakeOptimizer:
         said = " ".join(str(error).split())
         raise InputError(f"optimizer: {said}") from None
     return make
+
+
+def _check_optimizer(config: Section) -> None:
+    """Refuse arguments of a wrong type, by the annotations of the target or else its defaults."""
+    target = locate(str(config.get("_target_")), "optimizer")
+    known, hints = inspect.signature(target).parameters, _annotations(target)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    given = {name: value for name, value in config.items() if not name.startswith("_")}
+    check_types(given, hints, "optimizer.")
+    for name, value in given.items():
+        if name not in known and not takes_any:
+            raise InputError(
+                f"optimizer: {target.__name__} takes no {name}; {nearest(name, known)}"
+            )
+        default = known[name].default if name in known else None
+        may_be_none = NoneType in get_args(hints.get(name, Any | None))
+        if not _is_like(value, default) and not (value is None and may_be_none):
+            raise InputError(
+                f"optimizer.{name}={value!r} must be of the same type as its default, {default}"
+            )
+
+
+def _annotations(target: Any) -> dict[str, Any]:
+    """Return the annotations of arguments; none if they name what only a type checker imports."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:
+        return {}
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Tell whether a value is as plain as a default: a number, a word, so many numbers."""
+    if isinstance(default, tuple | list):
+        is_row = isinstance(value, tuple | list) and len(value) == len(default)
+        return is_row and all(map(_is_like, value, default))
+    if isinstance(default, bool | str):
+        return isinstance(value, type(default))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number or not isinstance(default, int | float)

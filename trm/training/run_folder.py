@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
@@ -14,6 +13,7 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from trm.support.errors import InputError
+from trm.training.config import TrainingConfig
 
 LOCK = ".lock"  # in a run's folder, held while a process trains there
 
@@ -23,7 +23,7 @@ def is_first_process() -> bool:
     return int(getattr(rank_zero_only, "rank", 0)) == 0
 
 
-def run_folder(config: dict[str, Any], task_name: str) -> Path:
+def run_folder(config: TrainingConfig, task_name: str) -> Path:
     """Choose the folder of a new run; nothing is made yet.
 
     ``run_dir`` in the config names it, a multirun has its own numbered folders, and else it is
@@ -32,10 +32,10 @@ def run_folder(config: dict[str, Any], task_name: str) -> Path:
     Raises:
         InputError: ``run_dir`` exists and is not empty
     """
-    if config["run_dir"] is not None:
-        folder = Path(config["run_dir"])
+    if config.run_dir is not None:
+        folder = Path(config.run_dir)
         mine = not is_first_process()  # the first process has made it
-        if config["ckpt_path"] == "auto":  # killed before its first checkpoint
+        if config.ckpt_path == "auto":  # killed before its first checkpoint
             mine |= os.path.isfile(folder / "config.yaml")
         # os.path and not Path: what may not be looked at is refused when the folder is made.
         taken = os.path.isdir(folder) and {*os.listdir(folder)} - {LOCK}
