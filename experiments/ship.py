@@ -13,6 +13,7 @@ from trm.checkpoints import native
 from trm.checkpoints.opening import save
 from trm.report.tables import percent
 from trm.results.files import read_result
+from trm.support.command_line import command
 from trm.support.errors import InputError
 
 _PRETRAINED = Path(__file__).parents[1] / "trm" / "pretrained"
@@ -85,17 +86,14 @@ def _card(name: str, result: dict[str, Any], command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+@command()
 def main() -> int:
     """Ship one run."""
     parser = argparse.ArgumentParser(prog="python -m experiments.ship", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("name", help="such as sudoku-6x6")
     options = parser.parse_args()
-    try:
-        print(ship(options.run, options.name))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(ship(options.run, options.name))
     return 0
 
 

@@ -19,6 +19,7 @@ from experiments.numbers import expected_band, value
 from experiments.table import data_checksum, recipe_hash, recorded, training_config
 from trm.commands import MENDABLE
 from trm.results.files import read_result
+from trm.support.command_line import command
 from trm.support.errors import InputError, check_at_least
 
 
@@ -64,6 +65,7 @@ def repeat(overrides: tuple[str, ...], seed: int, threads: int) -> float:
         return 100 * value(read_result(run))
 
 
+@command(MENDABLE, lambda error: " ".join(str(error).split()))
 def main() -> int:
     """Repeat and judge."""
     parser = argparse.ArgumentParser(prog="python -m experiments.verify", description=__doc__)
@@ -72,21 +74,15 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of torch")
     options = parser.parse_args()
     overrides = tuple(options.overrides)
-    try:
-        check_at_least(1, "--", threads=options.threads)
-        if any(text.startswith("seed=") for text in overrides):
-            raise InputError("the seed is a new one; leave seed=... out")
-        known = known_values(overrides)
-        low, high = expected_band(list(known.values()))
-        seed = max(known) + 1
-        said = ", ".join(f"{known[s]:.1f}" for s in sorted(known))
-        print(f"known: {said} %; expected of seed {seed}: {low:.1f} to {high:.1f} %", flush=True)
-        found = repeat(overrides, seed, options.threads)
-    except MENDABLE as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    check_at_least(1, "--", threads=options.threads)
+    if any(text.startswith("seed=") for text in overrides):
+        raise InputError("the seed is a new one; leave seed=... out")
+    known = known_values(overrides)
+    low, high = expected_band(list(known.values()))
+    seed = max(known) + 1
+    said = ", ".join(f"{known[s]:.1f}" for s in sorted(known))
+    print(f"known: {said} %; expected of seed {seed}: {low:.1f} to {high:.1f} %", flush=True)
+    found = repeat(overrides, seed, options.threads)
     within = low <= found <= high
     print(f"{found:.1f} %: {'as expected' if within else 'NOT as expected'}")
     return 0 if within else 1

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trm.results.files import read_result
+from trm.support.command_line import command
 from trm.support.errors import InputError
 
 _FILE_WIDTH = 120
@@ -45,6 +46,7 @@ def _cells(result: dict[str, Any]) -> list[str]:
         raise InputError(f"no result of training ({type(error).__name__} at {error})") from None
 
 
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """Print the table of all that are results; 2 if none is."""
     parser = argparse.ArgumentParser(prog="python -m trm.compare", description=__doc__)
@@ -58,8 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
             results.append(result)
         except InputError as error:
             left_out.append(f"{path}: {error}")
-    for said in left_out:
-        print(f"{'left out' if results else 'error:'} {said}", file=sys.stderr)
+    for line in left_out:
+        print(f"{'left out' if results else 'error:'} {line}", file=sys.stderr)
     if not results:
         return 2
     table = comparison(results)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from trm.checkpoints.opening import Opened, open_model
 from trm.models.trm import TinyRecursiveModel
-from trm.support.errors import InputError
+from trm.support.command_line import command
 
 
 def description(opened: Opened) -> list[tuple[str, str]]:
@@ -28,16 +28,13 @@ def description(opened: Opened) -> list[tuple[str, str]]:
     return rows + [("assumed", sentence) for sentence in opened.assumed]
 
 
+@command()
 def main(arguments: list[str] | None = None) -> int:
     """Print the description; 2 if the file cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m trm.describe", description=__doc__)
     parser.add_argument("path", help="a checkpoint, a safetensors folder, or a published file")
     path = parser.parse_args(arguments).path
-    try:
-        opened = open_model(path, {})
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    opened = open_model(path, {})
     console = Console()
     console.print(path, soft_wrap=True, highlight=False)
     table = Table(show_header=False)

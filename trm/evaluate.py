@@ -1,8 +1,6 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,6 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from rich.progress import Progress
 
 from trm.checkpoints.opening import Opened, open_model, shipped
 from trm.commands import run_command
@@ -24,6 +21,7 @@ from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.support.files import check_writable
@@ -172,7 +170,7 @@ def _evaluate(request: EvaluationRequest) -> dict[str, Any]:
         request.opened.model,
     )
     puzzles = request.data.splits[config.split][: config.limit]
-    with _progress(len(puzzles)) as on_batch:
+    with progress_bar("evaluating", len(puzzles)) as on_batch:
         record = record_evaluation(
             model,
             task,
@@ -209,7 +207,7 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
     config, steps = request.config, request.compute.max_steps
     assert steps is not None, "for_model fills it in"
     votes = request.data.votes.narrowed(config.limit, config.votes)
-    with _progress(len(votes.puzzles)) as on_batch:
+    with progress_bar("evaluating", len(votes.puzzles)) as on_batch:
         ballot = vote(
             request.opened.model,
             votes,
@@ -234,13 +232,6 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
         questions = {name: inputs for name, (inputs, _) in votes.questions.items()}
         write_json(Path(config.submission), submission(ballot, questions))
     return measured
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("evaluating", total=total)
-        yield lambda done: progress.update(bar, completed=done)
 
 
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -22,14 +21,14 @@ from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
 from trm.inference.solver import Solution, Solver
+from trm.support.command_line import command
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
-from trm.support.files import show_anything
 from trm.tasks.base import PAD, Task
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
-_SOLVED, _FAILED, _WRONG_USE = 0, 1, 2  # exit status
+_SOLVED, _FAILED = 0, 1  # exit status
 
 _HELP = {
     "max_steps": "supervision steps at most (16)",
@@ -45,24 +44,15 @@ _HELP = {
 }
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Solve and print; 0 if all are answered, 1 if some are not, 2 if nothing could be tried."""
-    show_anything()
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)  # flags may stand before the puzzle
     if (options.file is None) == (not options.puzzle):
         parser.error("give a puzzle, or - to read a pipe, or --file FILE")
     keep_freed_memory()
-    try:
-        return _run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return _WRONG_USE
-    except BrokenPipeError:  # the reader, "head" say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _FAILED
-    except KeyboardInterrupt:
-        return 130
+    return _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,23 +127,23 @@ def _puzzles(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     if options.file is not None:
         try:
             with open(options.file, encoding="utf-8", errors="replace") as lines:
-                yield from _named(lines)
+                yield from _from_lines(lines)
         except OSError as error:
             raise InputError(f"{options.file} cannot be read: {error.strerror}") from None
     elif options.puzzle == ["-"]:
-        yield from _named(sys.stdin)
+        yield from _from_lines(sys.stdin)
     else:
-        yield from _given(options.puzzle)
+        yield from _from_arguments(options.puzzle)
 
 
-def _named(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _from_lines(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Name each puzzle by its line and strip the line's end, no more: a maze may end in spaces."""
     for number, line in enumerate(lines, start=1):
         if text := line.rstrip("\r\n"):
             yield f"line {number}", text
 
 
-def _given(arguments: list[str]) -> Iterator[tuple[str, str]]:
+def _from_arguments(arguments: list[str]) -> Iterator[tuple[str, str]]:
     """Name each puzzle and join its rows: what was pasted may have a line for each."""
     for number, text in enumerate(arguments, start=1):
         name = "the puzzle" if len(arguments) == 1 else f"puzzle {number}"
@@ -224,7 +214,7 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
         raise InputError("--picture draws one puzzle; give it as the argument")
     task, steps = solver.task, solver.compute.max_steps
     assert steps is not None, "for_model fills it in"
-    ((_, text),) = _given(options.puzzle)
+    ((_, text),) = _from_arguments(options.puzzle)
     x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))

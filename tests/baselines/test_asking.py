@@ -83,7 +83,7 @@ def test_what_is_in_flight_when_the_cap_is_reached_is_kept(tmp_path):
     store = Store.open(tmp_path / "store.jsonl", HEADER)
     backend = Scripted(lambda number: CapReached("spent") if number == 5 else "hm")
     assert Asking(backend, store).run(questions(100), 4) == "spent"
-    assert len(store.records) == backend.asked - 1
+    assert len(store.entries) == backend.asked - 1
 
 
 def test_an_interrupted_run_keeps_what_was_paid_for(tmp_path):
@@ -96,7 +96,7 @@ def test_an_interrupted_run_keeps_what_was_paid_for(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Asking(backend, store, interrupt).run(questions(100), 4)
-    assert len(store.records) == backend.asked
+    assert len(store.entries) == backend.asked
 
 
 def test_the_worst_case_counts_a_token_for_every_byte_and_all_that_may_be_said():

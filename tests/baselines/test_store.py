@@ -71,11 +71,11 @@ def test_a_line_that_was_cut_short_is_dropped_wherever_the_cut_was(path):
     for cut in range(0, len(whole) + 1, 7):
         path.write_bytes(whole[:cut])
         store = Store.open(path, HEADER)
-        assert len(store.records) == max(0, sum(end <= cut for end in ends) - 1)
+        assert len(store.entries) == max(0, sum(end <= cut for end in ends) - 1)
         for index in (0, 1):
             if not store.has_reply(index):
                 store.append(said(index))
-        assert sorted(Store.read(path).records) == [0, 1]
+        assert sorted(Store.read(path).entries) == [0, 1]
 
 
 def test_a_full_disk_leaves_whole_lines(path, monkeypatch):

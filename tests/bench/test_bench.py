@@ -6,6 +6,7 @@ import time
 import pytest
 import torch
 
+from trm.bench import ceiling
 from trm.bench import command as bench
 from trm.bench.ceiling import square_ceiling
 from trm.bench.command import shipped
@@ -14,7 +15,6 @@ from trm.data import Sampler
 from trm.data.stand_in import stand_in
 from trm.support.operations import Products, flops
 from trm.tasks import Arc, Sudoku
-from trm.bench import ceiling
 
 TINY = ["model.dim=16", "model.hidden_multiple=8", "recursion.n=1", "recursion.T=2"]
 BRIEF = ["--device", "cpu", "--rounds", "2", "--seconds", "0.02", "--batch", "4"]

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from trm.baselines.backends import Backend, CapReached, Reply, RequestFailed
 from trm.baselines.prompts import Message
-from trm.baselines.store import Record, Store
+from trm.baselines.store import Entry, Store
 from trm.support.errors import InputError
 
 _MOST_ERRORS = 20  # in a row
@@ -14,14 +14,7 @@ _MOST_ERRORS = 20  # in a row
 
 @dataclass(frozen=True)
 class Question:
-    """A puzzle to be asked.
-
-    Attributes:
-        index: in its split
-        puzzle: as ``Task.decode`` writes it
-        y_true: as ``Task.decode`` writes it
-        messages: the prompt
-    """
+    """A puzzle of a split and its prompt; ``Task.decode`` wrote ``puzzle`` and ``y_true``."""
 
     index: int
     puzzle: str
@@ -30,13 +23,7 @@ class Question:
 
 
 class Asking:
-    """One run over some questions.
-
-    Args:
-        backend: whom to ask
-        store: where every reply goes at once
-        on_done: called with the number of questions done
-    """
+    """One run over some questions, storing every reply at once; ``on_done`` gets their number."""
 
     def __init__(
         self, backend: Backend, store: Store, on_done: Callable[[int], None] = lambda done: None
@@ -62,8 +49,8 @@ class Asking:
                     while len(running) < (concurrency if self.succeeded else 1):
                         if (question := next(waiting, None)) is None:
                             break
-                        asked = pool.submit(self.backend.complete, question.messages)
-                        running[asked] = question
+                        future = pool.submit(self.backend.complete, question.messages)
+                        running[future] = question
                     if not running:
                         break
                     self._keep(running)
@@ -86,22 +73,22 @@ class Asking:
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             question = running.pop(future)
-            record: Record = asdict(question)
+            entry: Entry = asdict(question)
             try:
                 reply = asdict(future.result())
-                record |= {"reply": reply.pop("text")} | reply
+                entry |= {"reply": reply.pop("text")} | reply
                 self.succeeded, self.failed_in_a_row = True, 0
             except CapReached as reached:
                 self.stopped = self.stopped or str(reached)
                 if not reached.usd:
                     continue
-                record |= {"error": str(reached), "usd": reached.usd}
+                entry |= {"error": str(reached), "usd": reached.usd}
             except RequestFailed as failed:
                 if failed.hopeless and not self.succeeded:
                     raise InputError(str(failed)) from None
-                record |= {"error": str(failed), "usd": failed.usd}
+                entry |= {"error": str(failed), "usd": failed.usd}
                 self.failed_in_a_row += 1
                 if self.failed_in_a_row >= _MOST_ERRORS:
                     self.stopped = f"{_MOST_ERRORS} requests in a row failed, the last: {failed}"
-            self.store.append(record)
+            self.store.append(entry)
             self._count(1)

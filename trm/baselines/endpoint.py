@@ -119,11 +119,12 @@ class Endpoint:
             cost = worst  # unless we learn better: an answer that was lost is paid for
             try:
                 reply = self._ask(messages)
-                cost = self.budget.of(reply)
+                cost = self.budget.cost(reply.prompt_tokens, reply.completion_tokens)
                 self.reached = True
                 return replace(reply, usd=usd + cost)
             except self._openai.OpenAIError as error:
-                cost = 0.0 if self._is_unpaid(error) else worst
+                # What was refused is not paid for; what timed out may have been answered.
+                cost = 0.0 if isinstance(error, self._openai.APIStatusError) else worst
                 failed = RequestFailed(self._scrubbed(error), self._is_hopeless(error), usd + cost)
                 if failed.hopeless or tried == self.retries or not self._may_pass(error):
                     raise failed from None
@@ -170,14 +171,10 @@ class Endpoint:
         status = getattr(error, "status_code", 0)
         return status in _RETRIED or status >= 500
 
-    def _is_unpaid(self, error: Exception) -> bool:
-        """Tell whether a request was refused; what timed out may have been answered."""
-        return isinstance(error, self._openai.APIStatusError)
-
     def _scrubbed(self, error: Exception) -> str:
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        said = f"{self.address.base_url}, model {self.model}: {error}{cause}"
-        return self._without_key(" ".join(said.split()))[:500]
+        message = f"{self.address.base_url}, model {self.model}: {error}{cause}"
+        return self._without_key(" ".join(message.split()))[:500]
 
     def _without_key(self, text: str) -> str:
         key = self.address.key
@@ -202,8 +199,8 @@ def _wait_s(tried: int, error: Exception) -> float:
     """Double the wait with every try; the jitter keeps threads from coming back all at once."""
     headers = getattr(getattr(error, "response", None), "headers", {})
     try:
-        asked = float(headers.get("retry-after", 0))
+        retry_after_s = float(headers.get("retry-after", 0))
     except ValueError:  # a date
-        asked = 0.0
-    wait_s: float = max(asked, 2.0**tried) * random.uniform(0.75, 1.25)
+        retry_after_s = 0.0
+    wait_s: float = max(retry_after_s, 2.0**tried) * random.uniform(0.75, 1.25)
     return min(_LONGEST_WAIT_S, wait_s)

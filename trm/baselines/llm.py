@@ -5,13 +5,13 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
-from rich.progress import Progress
 
 from trm.baselines.asking import Asking, Question
 from trm.baselines.backends import PRESETS, Backend, Decoding
@@ -26,6 +26,7 @@ from trm.data.loading import load_data
 from trm.data.puzzles import PuzzleData, Puzzles
 from trm.results.files import birth_certificate, write_json
 from trm.support.build import build
+from trm.support.command_line import command, progress_bar
 from trm.support.devices import pick_device
 from trm.support.errors import InputError
 from trm.support.files import check_writable
@@ -33,27 +34,22 @@ from trm.tasks import Arc
 from trm.tasks.base import Task
 
 _SPLIT = "test"
-_DONE, _STOPPED, _WRONG_USE = 0, 1, 2  # exit status
+_DONE, _STOPPED = 0, 1  # exit status
 _CAP_USD = 1.0  # where replies cost money and nobody said how much they may cost
 
 
+@command(MENDABLE, partial(one_line, config_name="train"))
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask and print; 0 if all puzzles were asked, 1 if it stopped before, 2 if it never began."""
     parser = _parser()
     options = parser.parse_intermixed_args(arguments)
     if options.rescore is None and not (options.model and options.task):
         parser.error("give --model and --task, or --rescore FILE")
-    try:
-        _check(options)
-        if options.rescore is not None:
-            _report(score(Store.read(options.rescore), options.limit), options)
-            return _DONE
-        return _run(options)
-    except MENDABLE as error:
-        print(f"error: {one_line(error, 'train')}", file=sys.stderr)
-        return _WRONG_USE
-    except KeyboardInterrupt:
-        return 130
+    _check(options)
+    if options.rescore is not None:
+        _report(score(Store.read(options.rescore), options.limit), options)
+        return _DONE
+    return _run(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,11 +121,8 @@ def _run(options: argparse.Namespace) -> int:
             _model(options), address, decoding, budget, options.timeout, options.retries
         )
         concurrency = options.concurrency
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("asking", total=total)
-        asking = Asking(backend, store, lambda done: progress.update(bar, completed=done))
-        stopped = asking.run(questions, concurrency)
+    with progress_bar("asking", total) as on_done:
+        stopped = Asking(backend, store, on_done).run(questions, concurrency)
     _report(score(store, options.limit), options)
     if stopped is not None:
         print(f"stopped before the last puzzle: {stopped}", file=sys.stderr)
@@ -138,8 +131,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
     console = Console()
-    said = f"{result['task']}: {result['n']} {result['split']} puzzles, {result['model']}"
-    console.print(said, style="bold", highlight=False)
+    title = f"{result['task']}: {result['n']} {result['split']} puzzles, {result['model']}"
+    console.print(title, style="bold", highlight=False)
     console.print(score_table(result))
     console.print(summary(result), highlight=False)
     if options.output is not None:

@@ -17,11 +17,7 @@ from trm.support.errors import InputError
 class LocalModel:
     """A causal language model of a folder, or of the local cache of the Hugging Face Hub.
 
-    Args:
-        model: folder or identifier
-        decoding: how replies are drawn
-        device: where it runs
-        download: whether a model that is not here may be fetched
+    A model that is not here is fetched only if ``download`` allows it.
 
     Raises:
         InputError: transformers is not installed, or there is no such model here
@@ -95,11 +91,11 @@ class LocalModel:
 
 
 def _why_not(model: str, is_folder: bool, download: bool, error: Exception) -> str:
-    said = " ".join(str(error).split())[:200]
+    reason = " ".join(str(error).split())[:200]
     if is_folder:
-        return f"{model} holds no causal language model ({said})"
+        return f"{model} holds no causal language model ({reason})"
     if download:
-        return f"model {model} cannot be downloaded ({said})"
+        return f"model {model} cannot be downloaded ({reason})"
     return (
         f"model {model} is not on this machine; give --model a folder that holds it (config.json, "
         f"*.safetensors and tokenizer.json), allow --download, or name an endpoint by --base-url"

@@ -147,7 +147,7 @@ def _grids(task: Task, text: str) -> list[np.ndarray]:
     """Read every run of rows that makes up whole grids."""
     read = _read(task)
     columns = 0 if isinstance(task, Arc) else task.grid_shape[1]
-    found: list[np.ndarray] = []
+    grids: list[np.ndarray] = []
     run: list[list[int]] = []
     # JSON closes its rows with brackets, on one line or on many.
     for line in [*text.replace("]", "]\n").splitlines(), "```"]:
@@ -159,9 +159,9 @@ def _grids(task: Task, text: str) -> list[np.ndarray]:
         if cells and fits and all(symbol in read for symbol in cells):
             run.append([read[symbol] for symbol in cells])
         elif cells or is_fence:  # empty lines and borders may stand between rows
-            found += _whole(task, run)
+            grids += _whole(task, run)
             run = []
-    return found
+    return grids
 
 
 def _whole(task: Task, run: Sequence[list[int]]) -> list[np.ndarray]:

@@ -7,10 +7,10 @@ import torch
 from rich.table import Table
 
 from trm.baselines.prompts import read_reply
-from trm.baselines.store import Record, Store
+from trm.baselines.store import Entry, Store
 from trm.report.tables import percent
 from trm.results.files import FORMAT
-from trm.results.statistics import wilson
+from trm.results.statistics import accuracy
 from trm.support.build import build
 from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
@@ -29,21 +29,17 @@ def task_of(store: Store) -> Task:
 
 
 def score(store: Store, limit: int | None = None) -> dict[str, Any]:
-    """Judge the stored replies; nothing else is needed.
+    """Judge the stored replies, of the puzzles before ``limit``; nothing else is needed.
 
     Puzzles whose request failed are counted as ``errors`` and are no part of ``n``; a reply
     without a grid is part of ``n``, and wrong.
-
-    Args:
-        store: replies with their puzzles and labels
-        limit: only puzzles before this one
 
     Raises:
         InputError: a store whose puzzles are not of its task
     """
     task = task_of(store)
-    records = [r for i, r in sorted(store.records.items()) if limit is None or i < limit]
-    replies = [record for record in records if "reply" in record]
+    entries = [r for i, r in sorted(store.entries.items()) if limit is None or i < limit]
+    replies = [entry for entry in entries if "reply" in entry]
     judged, no_grid = _judge(task, replies, str(store.path))
     n = len(replies)
     result: dict[str, Any] = {
@@ -55,37 +51,35 @@ def score(store: Store, limit: int | None = None) -> dict[str, Any]:
         "n": n,
     }
     for name, right in judged.items():
-        hits = int(right.sum())
-        result[f"{name}_accuracy"] = hits / n if n else None
-        result[f"{name}_interval"] = list(wilson(hits, n)) if n else None
-    seconds = [record["seconds"] for record in replies] or [float("nan")]
+        result |= accuracy(name, int(right.sum()), n)
+    seconds = [entry["seconds"] for entry in replies] or [float("nan")]
     return result | {
         "no_grid": no_grid,
-        "errors": len(records) - n,
-        "prompt_tokens": sum(record["prompt_tokens"] for record in replies),
-        "completion_tokens": sum(record["completion_tokens"] for record in replies),
+        "errors": len(entries) - n,
+        "prompt_tokens": sum(entry["prompt_tokens"] for entry in replies),
+        "completion_tokens": sum(entry["completion_tokens"] for entry in replies),
         "seconds_median": round(float(np.median(seconds)), 3) if n else None,
         "seconds_p95": round(float(np.quantile(seconds, 0.95)), 3) if n else None,
-        "usd": sum(record["usd"] for record in records),
+        "usd": sum(entry["usd"] for entry in entries),
         "data_sha256": store.header["data_sha256"],
         "settings": store.header,
     }
 
 
-def _judge(task: Task, replies: list[Record], where: str) -> tuple[dict[str, np.ndarray], int]:
+def _judge(task: Task, replies: list[Entry], where: str) -> tuple[dict[str, np.ndarray], int]:
     """Judge replies: (replies,) bool for each measure, and how many hold no grid."""
     right = {name: np.zeros(len(replies), dtype=bool) for name in task.measures}
-    read = [read_reply(task, record["reply"]) for record in replies]
-    found = [index for index, y in enumerate(read) if y is not None]
-    if found:
+    read = [read_reply(task, entry["reply"]) for entry in replies]
+    with_grid = [index for index, y in enumerate(read) if y is not None]
+    if with_grid:
         x_input, y_true = (
-            torch.stack([_tokens(task, replies[index][name], where) for index in found])
+            torch.stack([_tokens(task, replies[index][name], where) for index in with_grid])
             for name in ("puzzle", "y_true")
         )
         y = torch.from_numpy(np.stack([y for y in read if y is not None])).long()
         for name, answers in task.judge(x_input, y, y_true).items():
-            right[name][found] = answers.numpy()
-    return right, len(replies) - len(found)
+            right[name][with_grid] = answers.numpy()
+    return right, len(replies) - len(with_grid)
 
 
 def _tokens(task: Task, text: str, where: str) -> torch.Tensor:
@@ -109,13 +103,13 @@ def score_table(result: dict[str, Any]) -> Table:
 
 def summary(result: dict[str, Any]) -> str:
     """Say in a line what else is known."""
-    said = (
+    line = (
         f"no grid {result['no_grid']}, errors {result['errors']}; {result['prompt_tokens']:,} "
         f"prompt and {result['completion_tokens']:,} completion tokens, {result['usd']:.4f} USD"
     )
     if not result["n"]:
-        return said
+        return line
     return (
-        f"{said}; {result['seconds_median']:.1f} s per reply (95 % within "
+        f"{line}; {result['seconds_median']:.1f} s per reply (95 % within "
         f"{result['seconds_p95']:.1f} s)"
     )

@@ -2,7 +2,7 @@
 
 import threading
 
-from trm.baselines.backends import CapReached, Reply
+from trm.baselines.backends import CapReached
 from trm.baselines.prompts import Message
 from trm.support.errors import InputError
 
@@ -66,7 +66,3 @@ class Budget:
             self._in_flight.remove(worst)
             self.spent += usd
             self._settled.notify_all()
-
-    def of(self, reply: Reply) -> float:
-        """Return what a reply costs, in USD."""
-        return self.cost(reply.prompt_tokens, reply.completion_tokens)

@@ -13,7 +13,7 @@ KIND = "trm.baselines.llm"
 # Says where and by what code a run was made; a run may go on elsewhere.
 _DECIDES_NOTHING = {"certificate"}
 
-Record = dict[str, Any]
+Entry = dict[str, Any]
 
 
 class Store:
@@ -22,12 +22,12 @@ class Store:
     Attributes:
         path: of the file
         header: the settings of the run; ``kind`` comes first
-        records: by the puzzle's index; of several for one puzzle the last, which is the reply
+        entries: by the puzzle's index; of several for one puzzle the last, which is the reply
             where there is one
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], records: dict[int, Record]) -> None:
-        self.path, self.header, self.records = path, dict(header), records
+    def __init__(self, path: Path, header: Mapping[str, Any], entries: dict[int, Entry]) -> None:
+        self.path, self.header, self.entries = path, dict(header), entries
 
     @classmethod
     def open(cls, path: Path, header: Mapping[str, Any]) -> "Store":
@@ -45,9 +45,9 @@ class Store:
             _drop_torn_header(path)
             return cls(path, header, {})
         store = cls.read(path)
-        told = json.loads(json.dumps(header))  # as it will be read back
-        for name in sorted((store.header.keys() | told.keys()) - _DECIDES_NOTHING):
-            before, now = store.header.get(name), told.get(name)
+        expected = json.loads(json.dumps(header))  # as it will be read back
+        for name in sorted((store.header.keys() | expected.keys()) - _DECIDES_NOTHING):
+            before, now = store.header.get(name), expected.get(name)
             if before != now:
                 raise InputError(
                     f"{path} was made with {name}={_short(before)}, now it is {_short(now)}; name "
@@ -69,48 +69,48 @@ class Store:
             raise InputError(f"{path} does not exist or holds no run")
         try:
             header, *rest = (json.loads(line) for line in lines)
-            records: dict[int, Record] = {}
-            for record in rest:
-                _ = record["reply"] if "error" not in record else record["error"]
-                records[int(record["index"])] = record
+            entries: dict[int, Entry] = {}
+            for entry in rest:
+                _ = entry["reply"] if "error" not in entry else entry["error"]
+                entries[int(entry["index"])] = entry
             kind, version = header["kind"], header["format"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path} is no store of replies, or is damaged ({error})") from None
         if (kind, version) != (KIND, FORMAT):
             raise InputError(f"{path} is {kind} of format {version}; this reads {KIND} of {FORMAT}")
-        return cls(path, header, records)
+        return cls(path, header, entries)
 
     def has_reply(self, index: int) -> bool:
         """Tell whether a puzzle is done; one that failed is not."""
-        return "reply" in self.records.get(index, {})
+        return "reply" in self.entries.get(index, {})
 
     @property
     def usd(self) -> float:
         """What all replies, and errors that may have been paid for, have cost."""
-        return sum(record.get("usd", 0.0) for record in self.records.values())
+        return sum(entry.get("usd", 0.0) for entry in self.entries.values())
 
-    def append(self, record: Record) -> None:
+    def append(self, entry: Entry) -> None:
         """Write a line, and see that it leaves this process.
 
         Raises:
             InputError: the disk is full, or does not let us write
         """
-        earlier = self.records.get(record["index"], {})
+        earlier = self.entries.get(entry["index"], {})
         # An error that is tried again stays paid.
-        record = record | {"usd": record.get("usd", 0.0) + earlier.get("usd", 0.0)}
+        entry = entry | {"usd": entry.get("usd", 0.0) + earlier.get("usd", 0.0)}
         size = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab") as file:
                 size = file.tell()
-                lines = [record] if size else [self.header, record]
+                lines = [entry] if size else [self.header, entry]
                 # ASCII: a reply may hold halves of characters, which UTF-8 cannot.
                 file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
         except OSError as error:
             if size is not None:  # or the next line would continue a broken one
                 os.truncate(self.path, size)
             raise InputError(f"{self.path} cannot be written: {error.strerror}") from None
-        self.records[record["index"]] = record
+        self.entries[entry["index"]] = entry
 
 
 def _whole_bytes(path: Path) -> bytes:

@@ -42,9 +42,7 @@ def _multiply(one: Tensor, other: Tensor) -> Tensor:
     return one[0] @ other[0] if len(one) == 1 else torch.bmm(one, other)
 
 
-def seconds(
-    work: Callable[[], Any], device: torch.device, at_least_s: float = _AT_LEAST_S
-) -> float:
+def seconds(work: Callable[[], Any], device: torch.device) -> float:
     """Time some work: the median of groups of repetitions, after a warm-up."""
     work()
     synchronize(device)

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from trm.data.loading import load_data
 from trm.data.stand_in import stand_in
 from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.support.build import build
+from trm.support.command_line import command
 from trm.support.devices import keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.support.files import check_writable
@@ -119,6 +121,7 @@ def parts_table(measured: list[Measurement]) -> Table:
     return table
 
 
+@command(MENDABLE, partial(one_line, config_name="train"))
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 2 if an argument is wrong."""
     parser = argparse.ArgumentParser(
@@ -137,12 +140,8 @@ def main(arguments: list[str] | None = None) -> int:
     quiet_lightning(None)
     keep_freed_memory()
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
-    try:
-        with _no_advice():
-            measured, ratios = _measured(options)
-    except MENDABLE as error:
-        print(f"error: {one_line(error, 'train')}", file=sys.stderr)
-        return 2
+    with _no_advice():
+        measured, ratios = _measured(options)
     console.print(costs_table(measured), parts_table(measured))
     for line in ratios:
         console.print(line, highlight=False)

@@ -138,8 +138,7 @@ def _misshapen(row: list[str], task: Task) -> str | None:
         return f"{len(row)} fields instead of the 4 of {_HEADER!r}"
     for name, value in (("question", row[1]), ("answer", row[2])):
         if len(value) != task.cells:
-            said = f"{len(value)} cells, {task.name} needs {task.cells}"
-            return f"{name} {_short(value)} has {said}"
+            return f"{name} {_short(value)} has {len(value)} cells, {task.name} needs {task.cells}"
     if not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
         return f"rating {_short(row[3])} is no whole number"
     return None
@@ -230,8 +229,8 @@ def _problem(question: str, answer: str, task: Task) -> str:
         except InputError as error:
             return f"{name}: {error}"
     x_input, y = task.encode(question), task.encode(answer)
-    said = task.explain(x_input) or task.explain(x_input, y) or "the answer breaks the rules"
-    return f"answer {_short(answer)} to {_short(question)}: {said}"
+    problem = task.explain(x_input) or task.explain(x_input, y) or "the answer breaks the rules"
+    return f"answer {_short(answer)} to {_short(question)}: {problem}"
 
 
 def _short(text: str) -> str:

@@ -15,7 +15,7 @@ from trm.tasks.base import MakePuzzles, Task
 
 _ROUND = 256  # puzzles made between two looks at which splits are full
 _SAY_EVERY_S = 5.0
-_MOST_WASTE = 20  # puzzles made per puzzle wanted before giving up
+_MOST_WASTE = 20  # puzzles made per puzzle asked for before giving up
 
 log = logging.getLogger("trm")
 
@@ -50,23 +50,23 @@ def generated(
     Raises:
         InputError: the task has no generator, or too few different puzzles exist
     """
-    wanted = {"train": train, "val": val, "test": test}
-    check_at_least(1, "data.", **wanted)
+    counts = {"train": train, "val": val, "test": test}
+    check_at_least(1, "data.", **counts)
     settings = {name: value for name, value in settings.items() if value is not None}
     check_arguments(task.generator, settings, "data")
-    splits = _fill(task, task.generator(seed, **settings), wanted, seed)
-    said = [f"{name} {value}" for name, value in settings.items()]
-    source = ", ".join(["generated", *said, f"seed {seed}"])
+    splits = _fill(task, task.generator(seed, **settings), counts, seed)
+    words = [f"{name} {value}" for name, value in settings.items()]
+    source = ", ".join(["generated", *words, f"seed {seed}"])
     return PuzzleData.of(splits, task, augmentations, source)
 
 
-def _fill(task: Task, make: MakePuzzles, wanted: dict[str, int], seed: int) -> dict[str, PuzzleSet]:
-    names = list(wanted)
-    ends = np.cumsum([wanted[name] for name in names]) / sum(wanted.values())
+def _fill(task: Task, make: MakePuzzles, counts: dict[str, int], seed: int) -> dict[str, PuzzleSet]:
+    names = list(counts)
+    ends = np.cumsum([counts[name] for name in names]) / sum(counts.values())
     filled: dict[str, list[Puzzle]] = {name: [] for name in names}
-    seen: set[bytes] = set()
-    said = time.monotonic()
-    for _ in range(_MOST_WASTE * sum(wanted.values()) // _ROUND + 1):
+    known: set[bytes] = set()
+    logged_at = time.monotonic()
+    for _ in range(_MOST_WASTE * sum(counts.values()) // _ROUND + 1):
         puzzles = make(_ROUND)
         classes = task.symmetry_class(puzzles[0])
         places = counter_rng.uniform(
@@ -74,22 +74,22 @@ def _fill(task: Task, make: MakePuzzles, wanted: dict[str, int], seed: int) -> d
         )
         for *puzzle, place in zip(*puzzles, places.numpy(), strict=True):
             name = names[int(np.searchsorted(ends, place, side="right"))]
-            if len(filled[name]) < wanted[name] and puzzle[0].tobytes() not in seen:
-                seen.add(puzzle[0].tobytes())
+            if len(filled[name]) < counts[name] and puzzle[0].tobytes() not in known:
+                known.add(puzzle[0].tobytes())
                 filled[name].append((puzzle[0], puzzle[1]))
-        if time.monotonic() - said > _SAY_EVERY_S:
-            said = time.monotonic()
+        if time.monotonic() - logged_at > _SAY_EVERY_S:
+            logged_at = time.monotonic()
             have = sum(len(part) for part in filled.values())
-            log.info("generated %d of %d %s puzzles", have, sum(wanted.values()), task.name)
-        if all(len(filled[name]) == wanted[name] for name in names):
+            log.info("generated %d of %d %s puzzles", have, sum(counts.values()), task.name)
+        if all(len(filled[name]) == counts[name] for name in names):
             return {
                 name: PuzzleSet.of(
                     *(np.stack(arrays) for arrays in zip(*filled[name], strict=True))
                 )
                 for name in names
             }
-    counts = ", ".join(f"{name} {len(filled[name])} of {wanted[name]}" for name in names)
+    filling = ", ".join(f"{name} {len(filled[name])} of {counts[name]}" for name in names)
     raise InputError(
-        f"{task.name} does not have enough different puzzles ({counts}); ask for fewer puzzles, "
+        f"{task.name} does not have enough different puzzles ({filling}); ask for fewer puzzles, "
         f"or for easier ones"
     )

@@ -17,9 +17,7 @@ _TASKS = 8
 def stand_in(task: Task, config: dict[str, Any]) -> PuzzleData:
     """Make puzzles of a task's shape, as many augmentations of each as the data would have.
 
-    Args:
-        task: any
-        config: section ``data`` of a config, of which ``augmentations`` counts
+    Of ``config``, the section ``data`` of a config, ``augmentations`` alone counts.
     """
     augmentations = config.get("augmentations")
     if isinstance(task, Arc):

@@ -74,15 +74,9 @@ def compare(
     steps: int,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Agreement:
-    """Let both answer the same puzzles.
+    """Let both answer the same puzzles, one or more, all with labels.
 
-    Args:
-        model: in eval mode, on the CPU
-        exported: made of it
-        task: knows what is exact
-        puzzles: with labels, at least one
-        steps: supervision steps
-        on_batch: told how many puzzles are done
+    The model is in eval mode and on the CPU; ``on_batch`` gets the number of puzzles done.
     """
     equal = np.zeros(steps)
     differences = np.zeros(steps)
@@ -120,10 +114,7 @@ def latencies(
 ) -> dict[str, dict[str, float]]:
     """Time one supervision step of both, in turns: milliseconds per puzzle, by batch size.
 
-    Args:
-        model: in eval mode, on the CPU
-        exported: made of it
-        x_input: one question or more, (puzzles, cells) int64
+    The model is in eval mode and on the CPU; ``x_input`` is (puzzles, cells) int64, not empty.
     """
     latency: dict[str, dict[str, float]] = {"float": {}, "exported": {}}
     for size, repeats in _REPEATS.items():

@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from safetensors.torch import save
 
@@ -24,32 +22,27 @@ from trm.export.formats import FILES, KINDS, check_extra, write_step
 from trm.export.runner import ABOUT, FORMAT, INITIAL, Exported
 from trm.export.step import OUTPUTS, SupervisionStep, example, initial, supervision_step
 from trm.results.files import birth_certificate, write_json
+from trm.support.command_line import command, progress_bar
 from trm.support.errors import InputError, check_at_least, check_choice
 
 _TOLERANCES = {"torch_export": 0.0, "onnx": 0.0, "int8": 0.01}  # of exact accuracy
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write an export and print how it compares; 2 if nothing was written."""
     options = _parser().parse_args(arguments)
-    try:
-        output = options.output or Path(
-            "exports", f"{Path(options.checkpoint).stem}_{options.format}"
-        )
-        about = export(
-            options.checkpoint,
-            options.format,
-            output,
-            puzzles=options.puzzles,
-            tolerance=options.tolerance,
-            data=options.data,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    Console().print(comparison(about))
+    name = f"{Path(options.checkpoint).stem}_{options.format}"
+    output = options.output or Path("exports", name)
+    about = export(
+        options.checkpoint,
+        options.format,
+        output,
+        puzzles=options.puzzles,
+        tolerance=options.tolerance,
+        data=options.data,
+    )
+    Console().print(agreement_table(about))
     print(output)
     return 0
 
@@ -97,9 +90,8 @@ def export(
     with _folder_whole(output) as folder:
         inputs = example(step, opened.model, opened.task.cells, 2)
         write_step(kind, step, inputs, folder)
-        (folder / INITIAL).write_bytes(
-            save(initial(opened.model))
-        )  # save_file hides it from others
+        # save_file would hide it from others
+        (folder / INITIAL).write_bytes(save(initial(opened.model)))
         about = _about(checkpoint, opened, kind, step, inputs, folder)
         write_json(folder / ABOUT, about)
         about |= _measured(opened, folder, questions, tolerance)
@@ -107,7 +99,7 @@ def export(
     return about
 
 
-def comparison(about: dict[str, Any]) -> Table:
+def agreement_table(about: dict[str, Any]) -> Table:
     """Return what ``export.json`` says of an export beside its model, as a table."""
     agreement, one, many = about["agreement"], "1", str(BATCH)
     checked = f"{agreement['puzzles']:,} puzzles" if agreement else "unchecked"
@@ -126,9 +118,9 @@ def comparison(about: dict[str, Any]) -> Table:
         )
         first, largest = agreement["first_difference"], agreement["largest_difference"]
         table.add_row("largest difference of y_hat", "", f"{largest:.2g} (first step {first:.2g})")
-    for size, said in ((one, "one puzzle"), (many, f"a puzzle of {many}")):
+    for size, heading in ((one, "one puzzle"), (many, f"a puzzle of {many}")):
         times = (f"{latency[name][size]:.2f} ms" for name in ("float", "exported"))
-        table.add_row(f"{said}, one step", *times)
+        table.add_row(f"{heading}, one step", *times)
     return table
 
 
@@ -225,17 +217,8 @@ def _measured(
     agreement: Agreement | None = None
     x_input = torch.ones(1, task.cells, dtype=torch.int64)
     if questions is not None:
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task("comparing", total=len(questions))
-            agreement = compare(
-                model,
-                exported,
-                task,
-                questions,
-                exported.steps,
-                lambda done: progress.update(bar, completed=done),
-            )
+        with progress_bar("comparing", len(questions)) as on_batch:
+            agreement = compare(model, exported, task, questions, exported.steps, on_batch)
         agreement.check(tolerance, same_answers=exported.about["kind"] != "int8")
         x_input = questions[:BATCH].on("cpu")(torch.arange(min(BATCH, len(questions))))[0].long()
     return {

@@ -60,13 +60,10 @@ def quiet() -> Iterator[None]:
 
 
 def write_step(kind: str, step: Any, inputs: Sequence[Any], folder: Path) -> None:
-    """Write the step file into a folder.
+    """Write the step file of one of ``KINDS`` into a folder that exists.
 
-    Args:
-        kind: one of ``KINDS``
-        step: a ``SupervisionStep``, with int8 weights for the kind of that name
-        inputs: an example of two puzzles, say
-        folder: exists
+    ``step`` is a ``SupervisionStep``, with int8 weights for the kind of that name, and ``inputs``
+    an example of two puzzles, say.
     """
     import torch
 
@@ -102,10 +99,10 @@ def open_step(kind: str, file: Path, threads: int | None = None) -> RunStep:
 def _deflate(file: Path) -> None:
     """Compress the archive: of a small step its graph, as JSON, is the larger part."""
     with zipfile.ZipFile(file) as archive:
-        records = {name: archive.read(name) for name in archive.namelist()}
+        parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, record in records.items():
-            archive.writestr(name, record)
+        for name, part in parts.items():
+            archive.writestr(name, part)
 
 
 def _write_onnx(program: Any, step: Any, file: Path) -> None:
@@ -173,7 +170,7 @@ def _open_onnx(file: Path, threads: int | None) -> RunStep:
     names = [node.name for node in session.get_inputs()]
 
     def run(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found: list[np.ndarray] = session.run(None, dict(zip(names, inputs, strict=True)))
-        return found
+        outputs: list[np.ndarray] = session.run(None, dict(zip(names, inputs, strict=True)))
+        return outputs
 
     return run

@@ -66,18 +66,15 @@ class Exported:
         file = folder / Path(about["file"]).name  # of this folder, whatever the text says
         try:
             initial = load_file(folder / INITIAL)
-            return cls(
-                about,
-                {name: initial[name] for name in "yz"},
-                open_step(about["kind"], file, threads),
-            )
+            run = open_step(about["kind"], file, threads)
+            return cls(about, {name: initial[name] for name in "yz"}, run)
         except InputError:
             raise
         except (SafetensorError, OSError, KeyError) as error:
             raise InputError(f"{folder} is no whole export ({error})") from None
         except Exception as error:  # whatever a reader trips over, the file is at fault
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            raise InputError(f"{file} is damaged ({said})") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise InputError(f"{file} is damaged ({reason})") from error
 
     @property
     def steps(self) -> int:
@@ -94,13 +91,9 @@ class Exported:
 
     def start(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return ``y`` and ``z`` before the first step."""
-        y, z = (
-            np.ascontiguousarray(
-                np.broadcast_to(self.initial[name], (batch, *self.about["shapes"][name][1:]))
-            )
-            for name in "yz"
-        )
-        return y, z
+        shapes = {name: (batch, *self.about["shapes"][name][1:]) for name in "yz"}
+        y, z = (np.broadcast_to(self.initial[name], shape) for name, shape in shapes.items())
+        return np.ascontiguousarray(y), np.ascontiguousarray(z)
 
     def step(
         self, x_input: np.ndarray, y: np.ndarray, z: np.ndarray, puzzle_id: int | np.ndarray = 0
@@ -120,13 +113,13 @@ class Exported:
         cells = self.about["shapes"]["x_input"][1]
         if x_input.ndim != 2 or x_input.shape[1] != cells:
             raise InputError(f"x_input has shape {x_input.shape} and must be (batch, {cells})")
-        given = {"x_input": x_input, "y": y, "z": z}
+        inputs = {"x_input": x_input, "y": y, "z": z}
         if "puzzle_id" in self.about["inputs"]:
             ids = np.broadcast_to(np.asarray(puzzle_id, dtype=np.int64), len(x_input))
             if ids.min(initial=0) < 0 or ids.max(initial=0) >= self.about["identifiers"]:
                 raise InputError(f"puzzle_id must lie in 0 ... {self.about['identifiers'] - 1}")
-            given["puzzle_id"] = np.ascontiguousarray(ids)
-        return StepArrays(*self.run([given[name] for name in self.about["inputs"]]))
+            inputs["puzzle_id"] = np.ascontiguousarray(ids)
+        return StepArrays(*self.run([inputs[name] for name in self.about["inputs"]]))
 
     def answers(
         self, x_input: np.ndarray, steps: int | None = None, puzzle_id: int | np.ndarray = 0
@@ -135,7 +128,7 @@ class Exported:
 
         Args:
             x_input: tokens, (batch, cells)
-            steps: as many as wanted; None for as many as in training
+            steps: None for as many as in training
             puzzle_id: see ``step``
 
         Raises:
@@ -146,23 +139,23 @@ class Exported:
         y, z = self.start(len(x_input))
         answers = []
         for _ in range(steps):
-            taken = self.step(x_input, y, z, puzzle_id)
-            y, z = taken.y, taken.z
-            answers.append(taken.y_hat.argmax(-1).astype(np.uint8))
+            step = self.step(x_input, y, z, puzzle_id)
+            y, z = step.y, step.z
+            answers.append(step.y_hat.argmax(-1).astype(np.uint8))
         return np.stack(answers)
 
 
 def _about(folder: Path) -> dict[str, Any]:
     try:
         about: Any = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        made_with, kind = about["format"], about["kind"]
+        version, kind = about["format"], about["kind"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"{folder} is no export ({error}); python -m trm.export writes one"
         ) from None
-    if made_with != FORMAT or kind not in KINDS:
+    if version != FORMAT or kind not in KINDS:
         raise InputError(
-            f"{folder} has format {made_with} and kind {kind}; this version reads format {FORMAT} "
+            f"{folder} has format {version} and kind {kind}; this version reads format {FORMAT} "
             f"and {', '.join(KINDS)}"
         )
     return dict(about)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from trm.export.runner import Exported
-from trm.support.errors import InputError
+from trm.support.command_line import command
 
 
+@command()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print an answer per line; 0 if all are valid, 1 if one is not, 2 if nothing was tried."""
     parser = argparse.ArgumentParser(
@@ -22,18 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="supervision steps (as in training)")
     parser.add_argument("--id", type=int, default=0, help="puzzle identifier, for ARC (0)")
     options = parser.parse_args(arguments)
-    try:
-        exported = Exported.load(options.folder)
-        task = exported.task
-        x_input = np.stack([task.encode("".join(text.splitlines())) for text in options.puzzle])
-        answers = exported.answers(x_input, options.steps, options.id)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    exported = Exported.load(options.folder)
+    task = exported.task
+    x_input = np.stack([task.encode("".join(text.splitlines())) for text in options.puzzle])
+    answers = exported.answers(x_input, options.steps, options.id)
     verdicts = [_best(task, grid, answers[:, i]) for i, grid in enumerate(x_input)]
     for answer, step, valid in verdicts:
-        said = "not checked: no rules" if valid is None else "valid" if valid else "not valid"
-        print(task.decode(answer), f"{said}; {step} step{'s' if step > 1 else ''}", sep="\t")
+        verdict = "not checked: no rules" if valid is None else "valid" if valid else "not valid"
+        print(task.decode(answer), f"{verdict}; {step} step{'s' if step > 1 else ''}", sep="\t")
     return 1 if any(valid is False for *_, valid in verdicts) else 0
 
 

@@ -34,11 +34,9 @@ class SupervisionStep(nn.Module):
 
     def forward(self, x_input: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         """Take a step."""
-        return self._taken(x_input, x_input[:, 0], y, z)  # identifiers are not looked at
+        return self._step(x_input, x_input[:, 0], y, z)  # identifiers are not looked at
 
-    def _taken(
-        self, x_input: Tensor, puzzle_id: Tensor, y: Tensor, z: Tensor
-    ) -> tuple[Tensor, ...]:
+    def _step(self, x_input: Tensor, puzzle_id: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         step = self.model(x_input, puzzle_id, State(y, z))
         # An exported graph is made for one order in memory: outputs are again as inputs were.
         y, z, y_hat = (t.contiguous() for t in (step.state.y, step.state.z, step.y_hat))
@@ -54,7 +52,7 @@ class IdentifiedStep(SupervisionStep):
         self, x_input: Tensor, puzzle_id: Tensor, y: Tensor, z: Tensor
     ) -> tuple[Tensor, ...]:
         """Take a step."""
-        return self._taken(x_input, puzzle_id, y, z)
+        return self._step(x_input, puzzle_id, y, z)
 
 
 class Int8Weights(nn.Module):
@@ -113,13 +111,13 @@ def supervision_step(model: RecursiveModel, halting: Halting, int8: bool) -> Sup
 def example(step: SupervisionStep, model: RecursiveModel, cells: int, batch: int) -> list[Tensor]:
     """Return inputs for a step: empty grids, identifier 0 and the initial state."""
     state = y_and_z(model, batch)
-    found = {
+    inputs = {
         "x_input": torch.zeros(batch, cells, dtype=torch.int64),
         "puzzle_id": torch.zeros(batch, dtype=torch.int64),
         "y": state.y.contiguous(),
         "z": state.z.contiguous(),
     }
-    return [found[name] for name in step.inputs]
+    return [inputs[name] for name in step.inputs]
 
 
 def initial(model: RecursiveModel) -> dict[str, Tensor]:

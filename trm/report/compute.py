@@ -10,18 +10,15 @@ from trm.inference.record import EvaluationRecord
 from trm.inference.selectors import SELECTORS, Stop
 from trm.report.plots import banded
 from trm.report.tables import percent
-from trm.results.statistics import wilson
+from trm.results.statistics import accuracy
 
 
 def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any]]:
     """Return one plain row for every smaller or other amount of compute that a record holds.
 
     The last row, of kind ``run``, was timed as it is; the seconds of the others are their steps
-    times the seconds that a step took in that run.
-
-    Args:
-        record: of an evaluation
-        passes: network passes of a supervision step
+    times the seconds that a step took in that run. ``passes`` is the number of network passes of a
+    supervision step.
     """
     run, rows = record.compute, []
 
@@ -39,9 +36,7 @@ def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any
         row |= {"steps_per_puzzle": mean_steps, "passes_per_puzzle": mean_steps * passes}
         row["seconds_per_puzzle"] = mean_steps * record.seconds_per_step
         for name, hit in outcome.hits.items():
-            hits = int(hit.sum())
-            row[f"{name}_accuracy"] = hits / n
-            row[f"{name}_interval"] = list(wilson(hits, n))
+            row |= accuracy(name, int(hit.sum()), n)
         rows.append(row)
 
     R, S = run.trajectories, record.steps
@@ -99,11 +94,8 @@ def plot_compute(
 ) -> None:
     """Draw accuracy after each step, and exact accuracy against network passes per puzzle.
 
-    Args:
-        rows: of ``against_compute``
-        by_step: of ``trm.report.tables.accuracies``, for the compute that was run
-        title: above
-        path: PNG to write
+    ``rows`` are of ``against_compute``, ``by_step`` of ``trm.report.tables.accuracies`` for the
+    compute that was run; ``path`` is a PNG.
     """
     measures = [key.removesuffix("_interval") for key in by_step[0] if key.endswith("_interval")]
     steps = {name: [_point(row["step"], row, name) for row in by_step] for name in measures}

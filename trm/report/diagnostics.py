@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trm.data.puzzles import Puzzles
 from trm.inference.record import EvaluationRecord
-from trm.report.tables import percent
+from trm.report.tables import numbers_table, percent
 from trm.results.statistics import wilson
 from trm.tasks.base import Task
 
@@ -19,11 +19,6 @@ _QUANTILES = 4  # of difficulty
 
 def diagnostics(record: EvaluationRecord, task: Task, puzzles: Puzzles) -> dict[str, Any]:
     """Look at the first trajectory of every puzzle.
-
-    Args:
-        record: of an evaluation
-        task: knows what makes puzzles hard
-        puzzles: that were evaluated
 
     Returns:
         plain types: ``by_step`` (halted for the first time here, exact, settled, settled on
@@ -114,7 +109,7 @@ def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
     """Draw the diagnostics."""
     parts = [name for name in diagnosis["by_step"][0] if name.startswith("residual_")]
     changes = [f"‖Δ{name.removeprefix('residual_')}‖" for name in parts]
-    steps = _table(
+    steps = numbers_table(
         "Step by step (settled: the answer is that of the step before)",
         ("step", "going", "says solved first", "settled", "settled, wrong", *changes),
     )
@@ -123,7 +118,7 @@ def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
         residuals = [f"{row[name]:.3f}" for name in parts]
         steps.add_row(*(str(row[name]) for name in counts), *residuals)
     error = diagnosis["expected_calibration_error"]
-    sure = _table(
+    sure = numbers_table(
         f"What it says after the last step (calibration error {100 * error:.1f} %)",
         ("says %", "mean %", "is solved %", "puzzles"),
     )
@@ -131,17 +126,12 @@ def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
         bounds = f"{100 * row['from']:.0f}-{100 * row['to']:.0f}"
         shares = (f"{100 * row[name]:.1f}" for name in ("says", "solved"))
         sure.add_row(bounds, *shares, str(row["n"]))
-    hard = _table("By difficulty", ("measure", "from", "to", "exact %", "95 % interval", "puzzles"))
+    hard = numbers_table(
+        "By difficulty", ("measure", "from", "to", "exact %", "95 % interval", "puzzles")
+    )
     for row in diagnosis["by_difficulty"]:
         share, interval = f"{100 * row['exact_accuracy']:.1f}", percent(row["interval"])
         hard.add_row(
             row["measure"], str(row["from"]), str(row["to"]), share, interval, str(row["n"])
         )
     return [steps, sure, *([hard] if diagnosis["by_difficulty"] else [])]
-
-
-def _table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    return table

@@ -19,7 +19,7 @@ from trm.tasks.base import PAD, Task
 
 _UNSURE = np.array([0.94, 0.78, 0.20])  # yellow, told from white by all eyes
 _WRONG = "#D55E00"  # vermilion; the corner says it again without colour
-_GIVEN = "#E6E6E6"
+_CLUE = "#E6E6E6"
 _MOST_PANELS = 8  # a longer trajectory is shown at steps 1, 2, 4, ... and the last
 _LEGEND = "yellow: unsure   framed, with a corner: wrong"
 _DPI = 110
@@ -80,10 +80,6 @@ class Story:
 
 def draw(story: Story, path: Path) -> None:
     """Draw a story: as a GIF with a frame per step, or as a PNG with the steps in a row.
-
-    Args:
-        story: what to draw
-        path: ending in ``.gif`` or ``.png``
 
     Raises:
         InputError: another ending, or a file that cannot be written
@@ -147,13 +143,13 @@ def _draw_grid(axes: Axes, story: Story, step: int | None) -> None:
     """Draw the answer after a step, or the puzzle if it is None."""
     task, (rows, columns) = story.task, _window(story)
     tokens = story.x_input if step is None else story.answers[step]
-    given = task.given(story.x_input) & (tokens == story.x_input)
-    wrong = np.zeros_like(given) if step is None else story.wrong(step)
+    clues = task.given(story.x_input) & (tokens == story.x_input)
+    wrong = np.zeros_like(clues) if step is None else story.wrong(step)
     for row in range(rows):
         for column in range(columns):
             cell = row * task.grid_shape[1] + column
-            sure = 1.0 if step is None or given[cell] else float(story.certainty[step, cell])
-            _draw_cell(axes, task, int(tokens[cell]), row, column, sure, bool(given[cell]))
+            sure = 1.0 if step is None or clues[cell] else float(story.certainty[step, cell])
+            _draw_cell(axes, task, int(tokens[cell]), row, column, sure, bool(clues[cell]))
     for number in np.flatnonzero(wrong).tolist():
         row, column = divmod(number, task.grid_shape[1])
         if row < rows and column < columns:
@@ -162,19 +158,19 @@ def _draw_grid(axes: Axes, story: Story, step: int | None) -> None:
 
 
 def _draw_cell(
-    axes: Axes, task: Task, token: int, row: int, column: int, sure: float, given: bool
+    axes: Axes, task: Task, token: int, row: int, column: int, sure: float, clue: bool
 ) -> None:
     """Draw a cell: the less sure, the yellower, and the smaller the square of a coloured one."""
     symbol, colour = task.face(token)
     ground = tuple(1 - (1 - sure) * (1 - _UNSURE))
-    plain = _GIVEN if given and colour is None else ground
+    plain = _CLUE if clue and colour is None else ground
     axes.add_patch(Rectangle((column, row), 1, 1, facecolor=plain, linewidth=0))
     if colour is not None:
         side = max(sure, 0.0) ** 0.5
         corner = column + (1 - side) / 2, row + (1 - side) / 2
         axes.add_patch(Rectangle(corner, side, side, facecolor=colour, linewidth=0))
     if symbol:
-        weight = "bold" if given else "normal"
+        weight = "bold" if clue else "normal"
         size = 90 / max(task.grid_shape)
         place = column + 0.5, row + 0.53
         axes.text(*place, symbol, ha="center", va="center", fontsize=size, fontweight=weight)

@@ -33,10 +33,7 @@ def exponent(curve: Curve) -> float:
 def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Path) -> None:
     """Draw curves on logarithmic axes, one panel for each quantity, with their exponents.
 
-    Args:
-        panels: label of the x axis to curves by name
-        ylabel: of all panels
-        path: PNG to write
+    ``panels`` maps labels of the x axis to curves by name; ``path`` is a PNG, here as below.
     """
     figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
     for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
@@ -60,11 +57,7 @@ def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Pat
 def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, title: str) -> None:
     """Draw curves with intervals, one panel for each quantity; its axis counts in powers of two.
 
-    Args:
-        panels: label of the x axis to curves by name
-        ylabel: of all panels
-        path: PNG to write
-        title: above all
+    ``panels`` maps labels of the x axis to curves by name.
     """
     figure = Figure(figsize=(6 * len(panels), 4.2), layout="constrained")
     axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -105,12 +98,7 @@ def dots(
 ) -> None:
     """Draw runs as dots with intervals, their mean as a bar, and what others claim as a diamond.
 
-    Args:
-        panels: title to rows, the first on top
-        xlabel: of all panels
-        path: PNG to write
-        title: above all
-        says: kept in the picture's description
+    ``panels`` maps titles to rows, the first on top; ``says`` is kept in the picture's description.
     """
     style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
     most = max(map(len, panels.values()))
@@ -176,12 +164,7 @@ def bubbles(
 ) -> None:
     """Draw circles on a logarithmic x axis, those of unknown height hollow in a strip below zero.
 
-    Args:
-        circles: what to draw
-        xlabel: with unit
-        ylabel: with unit
-        path: PNG to write
-        says: kept in the picture's description
+    ``says`` is kept in the picture's description.
     """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()

@@ -10,16 +10,7 @@ _DEAR_SAVING = 0.05  # share of the training time from which saving is said to b
 def heading(
     manifest: dict[str, Any], model: str, parameters: int, device: str, processes: int, folder: str
 ) -> list[str]:
-    """Return the lines that say what trains on what.
-
-    Args:
-        manifest: of the data
-        model: its class
-        parameters: how many
-        device: with the precision
-        processes: that train together
-        folder: of the run
-    """
+    """Return the lines that say what trains on what; ``device`` names the precision as well."""
     counts = ", ".join(f"{n:,} {name}" for name, n in manifest["counts"].items())
     classes = ", ".join(f"{n:,}" for n in manifest["symmetry_classes"].values())
     shared = sum(manifest["shared_symmetry_classes"].values())

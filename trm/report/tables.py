@@ -1,6 +1,6 @@
 """Results as numbers with intervals, and as a table for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from trm.inference.evaluation import Evaluation
-from trm.results.statistics import wilson
+from trm.results.statistics import accuracy, wilson
 
 
 def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -21,8 +21,7 @@ def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
     for index, cell in enumerate(evaluation.cell):
         row: dict[str, Any] = {"step": index + 1, "n": n}
         for name, hits in evaluation.hits.items():
-            row[f"{name}_accuracy"] = hits[index] / n
-            row[f"{name}_interval"] = list(wilson(hits[index], n))
+            row |= accuracy(name, hits[index], n)
         rows.append(row | {"cell_accuracy": cell / n})
     return rows
 
@@ -65,12 +64,18 @@ def pass_rows(pass_at: Mapping[int, float], tasks: int) -> list[dict[str, Any]]:
 
 def pass_table(rows: list[dict[str, Any]], title: str) -> Table:
     """Draw pass@K."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in ("answers", "solved %", "95 % interval", "tasks"):
-        table.add_column(heading, justify="right")
+    table = numbers_table(title, ("answers", "solved %", "95 % interval", "tasks"))
     for row in rows:
         cells = (f"{100 * row['accuracy']:.1f}", percent(row["interval"]), str(row["n"]))
         table.add_row(f"pass@{row['k']}", *cells)
+    return table
+
+
+def numbers_table(title: str, headings: Iterable[str]) -> Table:
+    """Return an empty table whose columns are flush right."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        table.add_column(heading, justify="right")
     return table
 
 

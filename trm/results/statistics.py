@@ -1,6 +1,7 @@
-"""Intervals of shares."""
+"""Shares and their intervals."""
 
 from math import sqrt
+from typing import Any
 
 _Z95 = 1.959963984540054  # standard normal quantile of 97.5 %
 
@@ -11,3 +12,9 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     middle = (share + z2 / 2) / (1 + z2)
     half = _Z95 / (1 + z2) * sqrt(share * (1 - share) / n + z2 / (4 * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def accuracy(name: str, hits: float, n: int) -> dict[str, Any]:
+    """Return ``<name>_accuracy`` and ``<name>_interval`` as results hold them; None of none."""
+    share, interval = (hits / n, list(wilson(hits, n))) if n else (None, None)
+    return {f"{name}_accuracy": share, f"{name}_interval": interval}

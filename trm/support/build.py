@@ -9,10 +9,10 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from trm.support.errors import InputError
 
-T = TypeVar("T")
+Instance = TypeVar("Instance")
 
 
-def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) -> T:
+def build(config: Mapping[str, Any], kind: type[Instance], group: str, **context: Any) -> Instance:
     """Call the ``_target_`` of a config with its other keys, and with what only code can give.
 
     Checkpoints carry such configs, so a target must be a subclass of ``kind`` (or a function
@@ -22,7 +22,7 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
         config: plain mapping with ``_target_``
         kind: class the target must be or derive from
         group: config group, for messages
-        given: what only code knows, such as the vocabulary's size; of this a target gets what its
+        context: what only code knows, such as the vocabulary's size; of this a target gets what its
             arguments name
 
     Raises:
@@ -37,17 +37,17 @@ def build(config: Mapping[str, Any], kind: type[T], group: str, **given: Any) ->
         raise InputError(f"{group}._target_={config['_target_']} lacks {lacking}; define it")
     check_arguments(target, arguments, group)
     named = inspect.signature(target).parameters.keys() - arguments.keys()
-    return target(**arguments, **{name: given[name] for name in given if name in named})
+    return target(**arguments, **{name: context[name] for name in context if name in named})
 
 
-def call(config: Mapping[str, Any], kind: type[T], group: str, *given: Any) -> T:
+def call(config: Mapping[str, Any], kind: type[Instance], group: str, *positional: Any) -> Instance:
     """Call the function that a config names, which must be annotated to return a ``kind``.
 
     Args:
         config: plain mapping with ``_target_``
         kind: class of what is returned
         group: config group, for messages
-        given: arguments that come before those of the config
+        positional: arguments that come before those of the config
 
     Raises:
         InputError: an unknown target, another one than such a function, or an unknown argument
@@ -61,7 +61,7 @@ def call(config: Mapping[str, Any], kind: type[T], group: str, *given: Any) -> T
             f"{kind.__name__}; if it is yours, annotate it with -> {kind.__name__}"
         )
     check_arguments(target, arguments, group)
-    return target(*given, **arguments)
+    return target(*positional, **arguments)
 
 
 def locate(path: str, group: str) -> Any:

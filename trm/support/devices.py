@@ -31,8 +31,10 @@ def pick_device(name: str) -> torch.device:
     try:
         torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise InputError(f"device={name} cannot be used ({said}); device=cpu always can") from None
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(
+            f"device={name} cannot be used ({reason}); device=cpu always can"
+        ) from None
     return torch.device(name)
 
 
@@ -84,8 +86,8 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:  # musl
         return False
-    asked = [mallopt(what, _KEPT_BYTES) for what in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)]
-    return all(asked)
+    successes = [mallopt(what, _KEPT_BYTES) for what in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD)]
+    return all(successes)
 
 
 def synchronize(device: torch.device) -> None:
@@ -112,9 +114,9 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return 1024 * int(found[1])
+        status = Path("/proc/self/status").read_text()
+        if peak_kb := re.search(r"VmHWM:\s+(\d+) kB", status):
+            return 1024 * int(peak_kb[1])
     if sys.platform == "win32":
         return 0
     import resource

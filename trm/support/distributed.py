@@ -42,9 +42,10 @@ def share(total: int) -> slice:
 
 def is_loss_of_contact(error: BaseException) -> bool:
     """Tell whether an error says that another process is gone, and nothing more."""
-    said = str(error)
+    message = str(error)
     return isinstance(error, RuntimeError) and any(
-        name in said for name in ("gloo", "NCCL", "Connection closed by peer", "Connection reset")
+        name in message
+        for name in ("gloo", "NCCL", "Connection closed by peer", "Connection reset")
     )
 
 

@@ -46,14 +46,14 @@ class _Counter(NamedTuple):
 
 def _rapl() -> list[_Counter]:
     """Find the counters of CPU packages; their parts (cores, memory) are within them."""
-    found = []
+    counters = []
     for zone in sorted(_RAPL.glob("intel-rapl:?")) + sorted(_RAPL.glob("intel-rapl:??")):
         with suppress(OSError, ValueError):  # root's alone on most machines
             most = int((zone / "max_energy_range_uj").read_text()) / 1e6
             counter = _Counter(lambda zone=zone: _microjoules(zone), most)  # type: ignore[misc]
             counter.read()
-            found.append(counter)
-    return found
+            counters.append(counter)
+    return counters
 
 
 def _microjoules(zone: Path) -> float:

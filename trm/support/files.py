@@ -21,9 +21,7 @@ def show_anything() -> None:
 def check_writable(path: Path, named: str) -> None:
     """Refuse, before any work, a file that could not be written in the end.
 
-    Args:
-        path: of the file
-        named: what stands before it on the command line, such as ``output=``
+    ``named`` is what stands before it on the command line, such as ``output=``.
 
     Raises:
         InputError: it is a folder, or its folder is missing or closed

@@ -122,8 +122,8 @@ class Maze(Task):
         """Say which rule is broken first."""
         maze = torch.from_numpy(np.ascontiguousarray(x_input)).long()[None]
         for token, symbol in ((START, "S"), (GOAL, "G")):
-            if (found := int((maze == token).sum())) != 1:
-                return f"the maze has {found} cells {symbol} instead of one"
+            if (ends := int((maze == token).sum())) != 1:
+                return f"the maze has {ends} cells {symbol} instead of one"
         if y is None:
             if (marked := np.flatnonzero((x_input == PATH) | (x_input == 0))).size:
                 return f"{self.cell_name(int(marked[0]))} of the maze is neither wall nor open"
@@ -168,19 +168,19 @@ class Maze(Task):
             )
         tries = count()
 
-        def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
-            found: list[Tensor] = []
+        def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+            parts: list[Tensor] = []
             failed = 0
-            while sum(map(len, found)) < wanted:
+            while sum(map(len, parts)) < number:
                 mazes = self._random(counter_rng.key(seed, next(tries)), min_path, walls)
-                found.append(mazes[self.has_one_shortest_path(mazes)] if unique else mazes)
-                failed = 0 if len(found[-1]) else failed + 1
+                parts.append(mazes[self.has_one_shortest_path(mazes)] if unique else mazes)
+                failed = 0 if len(parts[-1]) else failed + 1
                 if failed == _MOST_TRIES:
                     raise InputError(
                         f"hardly any random {self.name} has a path of {min_path} cells at "
                         f"data.walls={walls}; lower data.min_path"
                     )
-            mazes = torch.cat(found)[:wanted]
+            mazes = torch.cat(parts)[:number]
             labels = self.shortest_path(mazes)
             return mazes.numpy().astype(np.uint8), labels.numpy().astype(np.uint8)
 

@@ -162,8 +162,8 @@ class Sudoku(Task):
         """
         generator = SudokuGenerator(self.box_rows, self.box_cols, seed)
 
-        def make(wanted: int) -> tuple[np.ndarray, np.ndarray]:
-            x_input, y_true = zip(*(generator.puzzle(clues) for _ in range(wanted)), strict=True)
+        def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+            x_input, y_true = zip(*(generator.puzzle(clues) for _ in range(number)), strict=True)
             return np.stack(x_input), np.stack(y_true)
 
         return make

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -21,10 +22,7 @@ class _GaveUpError(Exception):
 class SudokuGenerator:
     """Make and count solutions by depth-first search over the cell with the fewest candidates.
 
-    Args:
-        box_rows: rows of a box
-        box_cols: columns of a box
-        seed: the puzzles are a function of these numbers
+    The puzzles are a function of the box's sides and the seed.
     """
 
     def __init__(self, box_rows: int, box_cols: int, seed: int) -> None:
@@ -125,12 +123,7 @@ class SudokuGenerator:
 
     def count_solutions(self, grid: list[int], at_most: int = 2) -> int:
         """Count solutions, but stop at ``at_most``."""
-        count = 0
-        for _ in self.solutions(grid):
-            count += 1
-            if count == at_most:
-                break
-        return count
+        return sum(1 for _ in islice(self.solutions(grid), at_most))
 
     def _remove_clues(self, solution: list[int], clues: int) -> list[int]:
         puzzle = list(solution)
@@ -150,9 +143,9 @@ class SudokuGenerator:
         for other in range(1, self.size + 1):
             if other != digit:
                 puzzle[cell] = other
-                found = self.count_solutions(puzzle, at_most=1)
+                is_solvable = self.count_solutions(puzzle, at_most=1) > 0
                 puzzle[cell] = 0
-                if found:
+                if is_solvable:
                     return True
         return False
 

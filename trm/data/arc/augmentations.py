@@ -28,7 +28,8 @@ def distinct_augmentations(task: ArcTask, count: int, seed: int) -> tuple[Tensor
         seed: of the draw
 
     Returns:
-        elements of the dihedral group (found,), and what becomes of each colour (found, 10)
+        elements of the dihedral group (augmentations,), and what becomes of each colour
+        (augmentations, 10)
     """
     hashes = _hash_tables(task)
     key = counter_rng.key(seed, zlib.crc32(task.name.encode()))
@@ -48,10 +49,10 @@ def distinct_augmentations(task: ArcTask, count: int, seed: int) -> tuple[Tensor
 
 def _hash_tables(task: ArcTask) -> list[tuple[Tensor, Tensor | None]]:
     """Return, for the input and output of every pair, (turn, colour, new colour) int64 sums."""
-    seen = [*task.demonstrations, *((question, None) for question in task.questions)]
+    pairs = [*task.demonstrations, *((question, None) for question in task.questions)]
     return [
         (_hash_table(question), None if answer is None else _hash_table(answer))
-        for question, answer in seen
+        for question, answer in pairs
     ]
 
 

@@ -67,9 +67,9 @@ def from_arc(
         )
     folder = Path(path).expanduser()
     read = {name: _smallest(read_subset(folder, name), tasks) for name in train}
-    everything = {found.name: found for name in train for found in read[name].values()}
+    everything = {entry.name: entry for name in train for entry in read[name].values()}
     everything |= read[test]  # ARC-AGI-2 has tasks of ARC-AGI-1: as test tasks they stay hidden
-    others = [found for name, found in everything.items() if name not in read[test]]
+    others = [entry for name, entry in everything.items() if name not in read[test]]
     also = {name for subset in train if subset != test for name in read[subset]} & read[test].keys()
     if also:
         _log.warning(
@@ -78,9 +78,9 @@ def from_arc(
         )
     held_out = _held_out(others, val_tasks, seed)
     builder = ArcBuilder(augmentations, seed)
-    for found in everything.values():
-        is_test, is_val = found.name in read[test], found.name in held_out
-        builder.add(found, role="test" if is_test else "val" if is_val else "train")
+    for entry in everything.values():
+        is_test, is_val = entry.name in read[test], entry.name in held_out
+        builder.add(entry, role="test" if is_test else "val" if is_val else "train")
     shared = _shared(read[test].values(), others)
     if shared:
         _log.warning(
@@ -112,21 +112,21 @@ class ArcBuilder:
         self.identifiers += len(turn)
         unknown = np.zeros((0, 0), dtype=np.uint8)
         answers = task.solutions or [unknown] * len(task.questions)
-        asked = list(zip(task.questions, answers, strict=True))
-        shown = task.demonstrations + (asked if role == "train" and task.solutions else [])
+        tests = list(zip(task.questions, answers, strict=True))
+        examples = task.demonstrations + (tests if role == "train" and task.solutions else [])
         first = len(self.grids) // 2
-        for pair in shown + (asked if role != "train" else []):
+        for pair in examples + (tests if role != "train" else []):
             self.grids += pair
-        trained = torch.arange(first, first + len(shown))
+        trained = torch.arange(first, first + len(examples))
         self.rows["train"].append(_all_of(trained, identifier))
         if role != "train":
-            tested = torch.arange(first + len(shown), first + len(shown) + len(asked))
+            tested = torch.arange(first + len(examples), first + len(examples) + len(tests))
             self.rows[role].append(_all_of(tested, identifier[:1]))
             if role == "test":
                 self.votes.append(_all_of(tested, identifier))
                 self.questions[task.name] = (task.questions, task.solutions)
         key = counter_rng.key(self.seed, identifier)
-        self.still.append(first + counter_rng.below(key, len(shown)))
+        self.still.append(first + counter_rng.below(key, len(examples)))
         self.task_of.append(torch.full_like(identifier, len(self.names)))
         self.turn.append(turn)
         self.colours.append(colours)
@@ -151,12 +151,7 @@ class ArcBuilder:
         )
 
     def data(self, source: str, shared: int) -> PuzzleData:
-        """Put it together.
-
-        Args:
-            source: for the manifest
-            shared: test tasks that share a pair with tasks that are trained on
-        """
+        """Put it together; ``shared`` test tasks have a pair in common with tasks trained on."""
         tables = self.tables()
         splits = {
             name: ArcPuzzles(
@@ -220,6 +215,6 @@ def _shared(tests: Iterable[ArcTask], others: list[ArcTask]) -> list[str]:
 
 
 def _pairs(task: ArcTask) -> Iterator[tuple[bytes, ...]]:
-    asked = zip(task.questions, task.solutions, strict=False)
-    for pair in [*task.demonstrations, *asked]:
+    tests = zip(task.questions, task.solutions, strict=False)
+    for pair in [*task.demonstrations, *tests]:
         yield tuple(bytes(grid.shape) + grid.tobytes() for grid in pair)

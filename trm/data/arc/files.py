@@ -58,8 +58,8 @@ def read_subset(folder: Path, subset: str) -> dict[str, ArcTask]:
 
 
 def _existing(folder: Path, name: str) -> Path | None:
-    found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
-    return found[0] if found else None
+    paths = folder / name, folder / f"{name}.gz"
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _kaggle(challenges: Path, solutions: Path | None) -> dict[str, ArcTask]:
@@ -85,12 +85,8 @@ def _task(
         raise InputError(f"{where}: needs the lists 'train' and 'test', each with a pair or more")
     demonstrations = []
     for number, pair in enumerate(contents["train"], start=1):
-        demonstrations.append(
-            (
-                _part(pair, "input", f"{where}, demonstration {number}"),
-                _part(pair, "output", f"{where}, demonstration {number}"),
-            )
-        )
+        here = f"{where}, demonstration {number}"
+        demonstrations.append((_part(pair, "input", here), _part(pair, "output", here)))
     tests = list(enumerate(contents["test"], start=1))
     questions = [_part(pair, "input", f"{where}, test {number}") for number, pair in tests]
     if solved is not None:

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from trm.data.puzzles import Rows
 from trm.support import counter_rng
-from trm.tasks.arc import (
-    END,
-    FIRST_COLOUR,
-    SIDE,
-    augmented_name,
-)
+from trm.tasks.arc import END, FIRST_COLOUR, SIDE, augmented_name
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""What every command does around its work: errors in one line, exit statuses, a progress bar."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
+
+from rich.console import Console
+from rich.progress import Progress
+
+from trm.support.errors import InputError
+from trm.support.files import show_anything
+
+P = ParamSpec("P")
+Errors = type[Exception] | tuple[type[Exception], ...]
+
+
+def command(
+    mendable: Errors = InputError, message: Callable[[Exception], str] = str
+) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Decorate a ``main`` that returns its exit status.
+
+    What a person can mend is printed as one line and gives 2, a reader that went away 1, Ctrl-C
+    130; any other error is a fault of ours and keeps its traceback.
+
+    Args:
+        mendable: errors that a person can mend
+        message: from such an error to its line
+    """
+
+    def decorate(main: Callable[P, int]) -> Callable[P, int]:
+        @wraps(main)
+        def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            show_anything()
+            try:
+                return main(*args, **kwargs)
+            except mendable as error:
+                print(f"error: {message(error)}", file=sys.stderr)
+                return 2
+            except BrokenPipeError:  # the reader, "head" say, has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 1
+            except KeyboardInterrupt:
+                return 130
+
+        return run
+
+    return decorate
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Draw a bar while the block runs, on a terminal only; gives a function of the number done."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task(title, total=total)
+        yield lambda done: progress.update(bar, completed=done)
