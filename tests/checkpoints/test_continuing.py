@@ -13,8 +13,10 @@ def test_the_later_of_two_overrides_wins_and_stands_last():
 
 def test_a_command_line_from_before_ablations_had_a_group_is_read():
     earlier = ["experiment=[sudoku_6x6,no_ema,four_layers]", "seed=1"]
-    expected = ["experiment=sudoku_6x6", "ablation=[no_ema,four_layers]", "seed=1"]
+    expected = ["experiment=[sudoku_6x6]", "ablation=[no_ema,four_layers]", "seed=1"]
     assert merged_overrides(earlier, []) == expected
+    own = ["experiment=[sudoku_6x6,my_changes]"]
+    assert merged_overrides(own, []) == own
     assert merged_overrides(["experiment=[sudoku_6x6]"], []) == ["experiment=[sudoku_6x6]"]
 
 

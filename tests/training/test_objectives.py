@@ -87,8 +87,12 @@ def test_losses_of_steps_that_learn_together_are_averaged_by_name():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("objective.unroll=2",), "objective.unroll=2 needs recursion.T=1: the first of T=2"),
+        (("objective.unroll=2",), "objective.unroll=2 needs one cycle .* the first of T=2"),
         (("objective.unroll=2", "recursion.T=1"), "train.N_sup=3 must be a multiple of objective"),
+        (
+            ("objective.unroll=3", "recursion.T=1", "ablation=one_step_gradient"),
+            "objective.unroll=3 needs gradient through the whole cycle",
+        ),
         (("objective.unroll=0",), "objective.unroll=0 must be at least 1"),
         (("objective.start=cold",), "objective.start=cold must be one of fixed, random"),
         (("objective._target_=trm.train.run_training",), "is no Objective"),

@@ -22,6 +22,10 @@ MAY_CHANGE = (
 CAME_LATER: dict[str, dict[str, Any]] = {
     "objective": {"_target_": "trm.training.objectives.Objective", "unroll": 1, "start": "fixed"},
 }
+_ONCE_EXPERIMENTS = (  # ablations, before these had a group of their own
+    *("act_continue", "fewer_recursions", "four_layers", "multi_scale_z", "no_ema"),
+    *("one_step_gradient", "self_attention", "separate_networks", "single_z"),
+)
 _OF_ONE_COMMAND = ("ckpt_path", "run_dir")  # overrides that a continued run does not inherit
 
 
@@ -167,10 +171,12 @@ def _checkpoints(run: Path) -> list[Path]:
 def _of_today(override: str) -> list[str]:
     """Translate ``experiment=[base,ablation]``: ablations had no group of their own once."""
     key, _, value = override.partition("=")
-    base, *ablations = value.strip("[]").split(",")
+    names = value.strip("[]").split(",")
+    ablations = [name for name in names if name in _ONCE_EXPERIMENTS]
     if key != "experiment" or not ablations:
         return [override]
-    return [f"experiment={base}", f"ablation=[{','.join(ablations)}]"]
+    bases = ",".join(name for name in names if name not in ablations)
+    return [f"experiment=[{bases}]", f"ablation=[{','.join(ablations)}]"]
 
 
 def _key(override: str) -> str:

@@ -19,9 +19,8 @@ def head(path: Path) -> bytes:
     except (OSError, ValueError):
         return b""
     zipped = head_bytes.startswith(b"PK\x03\x04") and b"data.pkl" in head_bytes
-    return (
-        head_bytes if zipped or head_bytes.startswith(b"\x80") else b""
-    )  # a pickle: before torch 1.6
+    pickled = head_bytes.startswith(b"\x80")  # as before torch 1.6
+    return head_bytes if zipped or pickled else b""
 
 
 def read_torch(path: Path) -> Any:

@@ -36,7 +36,8 @@ def stablemax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
 
 def softmax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
     """Plain cross-entropy; arguments and result as for ``stablemax_cross_entropy``."""
-    return F.cross_entropy(y_hat.flatten(0, -2), y_true.flatten(), reduction="none").view_as(y_true)
+    logits = y_hat.to(torch.promote_types(y_hat.dtype, torch.float32)).flatten(0, -2)
+    return F.cross_entropy(logits, y_true.flatten(), reduction="none").view_as(y_true)
 
 
 _ANSWER_LOSSES: dict[str, AnswerLoss] = {

@@ -54,8 +54,7 @@ def call(config: Mapping[str, Any], kind: type[Instance], group: str, *positiona
     """
     arguments = dict(config)
     target = locate(str(arguments.pop("_target_", None)), group)
-    returned = get_type_hints(target).get("return") if inspect.isfunction(target) else None
-    if not (inspect.isclass(returned) and issubclass(returned, kind)):
+    if not _returns(target, kind):
         raise InputError(
             f"{group}._target_={config.get('_target_')} is no function that returns a "
             f"{kind.__name__}; if it is yours, annotate it with -> {kind.__name__}"
@@ -83,12 +82,12 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
     Raises:
         InputError: naming the first such argument, with the nearest known one or the right type
     """
-    known = dict(inspect.signature(target).parameters)
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    parameters, hints = inspect.signature(target).parameters, annotations(target)
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    known = {name: each for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD}
     if options := getattr(target, "options_class", None):  # what a class passes on as a whole
         known |= inspect.signature(options).parameters
-        hints |= get_type_hints(options)
+        hints |= annotations(options)
         takes_any = False
     for name in () if takes_any else arguments:
         if name not in known:
@@ -96,6 +95,24 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
             )
     check_types(arguments, hints, f"{group}.")
+
+
+def annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the annotations of arguments; none if they name what only a type checker imports."""
+    try:
+        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:
+        return {}
+
+
+def _returns(target: Any, kind: type) -> bool:
+    """Tell whether a function is annotated to return a kind, be it by its name alone."""
+    if not inspect.isfunction(target):
+        return False
+    returned = annotations(target).get("return", target.__annotations__.get("return"))
+    if isinstance(returned, str):
+        return returned.rpartition(".")[2] == kind.__name__
+    return inspect.isclass(returned) and issubclass(returned, kind)
 
 
 def check_types(values: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> None:

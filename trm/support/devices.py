@@ -14,9 +14,16 @@ from trm.support.errors import InputError
 
 Precision = Literal["auto", "bf16-mixed", "32-true"]  # in Lightning's words
 
+_NATIVE_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_BYTES = 2**30
+
+
+def best_kind() -> str:
+    """Name the best kind of device there is; none is touched."""
+    mps = torch.backends.mps.is_available()
+    return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
 
 
 def pick_device(name: str) -> torch.device:
@@ -25,9 +32,7 @@ def pick_device(name: str) -> torch.device:
     Raises:
         InputError: no such device here
     """
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    name = best_kind() if name == "auto" else name
     try:
         torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -46,10 +51,13 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     (6 to 70 times on a CPU).
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    # Private names, for torch 2.11 has no public ones; where they are gone the answer is no.
+    asked = (getattr(torch.cpu, name, bool) for name in _NATIVE_BFLOAT16)
+    return any(can() for can in asked)
 
 
 def pick_precision(name: str, device: torch.device) -> str:

@@ -69,9 +69,7 @@ def compiling(
     lacking = _lacking(device)
     if wanted == "auto":
         pays = device.type == "cuda" or (
-            device.type == "cpu"
-            and lacking is None
-            and training_flops(model, shape[0], shape[1]) * steps > LONG_RUN
+            device.type == "cpu" and lacking is None and _is_long(model, shape, steps)
         )
         wanted = "default" if pays and lacking is None else "off"
     if wanted == "off":
@@ -84,6 +82,14 @@ def compiling(
         return Compiled([model], mode="max-autotune")
     nets = [part for part in model.modules() if isinstance(part, Net)]
     return Compiled(nets or [model], mode="default")
+
+
+def _is_long(model: RecursiveModel, shape: Sequence[int], steps: int) -> bool:
+    """Tell whether a run is so long that compiling pays; no, of a model that cannot be counted."""
+    try:
+        return training_flops(model, shape[0], shape[1]) * steps > LONG_RUN
+    except Exception:  # a model of somebody's own may look at values, and on "meta" there are none
+        return False
 
 
 def _lacking(device: torch.device) -> str | None:

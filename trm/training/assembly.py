@@ -3,8 +3,9 @@
 import inspect
 from pathlib import Path
 from types import NoneType
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args
 
+import torch
 from hydra.utils import instantiate
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -13,8 +14,8 @@ from trm.checkpoints.native import Checkpoint
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.models.recursion import RecursiveModel
-from trm.support.build import build, check_arguments, check_types, locate, nearest
-from trm.support.devices import pick_device, pick_precision
+from trm.support.build import annotations, build, check_arguments, check_types, locate, nearest
+from trm.support.devices import best_kind, pick_precision
 from trm.support.errors import InputError
 from trm.support.sections import Section
 from trm.tasks.base import Task
@@ -112,11 +113,11 @@ def precision(trainer: TrainerSettings) -> Any:
     """Resolve ``auto`` to what the device of a section ``trainer`` is fast at."""
     if trainer.precision != "auto":
         return trainer.precision
-    name = {"gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
-    try:
-        return pick_precision("auto", pick_device(name))
-    except InputError:  # what Lightning alone knows, or will refuse
-        return "32-true"
+    kind = best_kind() if trainer.accelerator == "auto" else str(trainer.accelerator)
+    kind = {"gpu": "cuda"}.get(kind, kind)
+    # What is not here, or what Lightning alone knows, is Lightning's to refuse or to run.
+    is_here = kind == "cpu" or kind == best_kind()
+    return pick_precision("auto", torch.device(kind)) if is_here else "32-true"
 
 
 def _optimizer(config: Section, model: RecursiveModel) -> MakeOptimizer:
@@ -136,7 +137,7 @@ def _optimizer(config: Section, model: RecursiveModel) -> MakeOptimizer:
 def _check_optimizer(config: Section) -> None:
     """Refuse arguments of a wrong type, by the annotations of the target or else its defaults."""
     target = locate(str(config.get("_target_")), "optimizer")
-    known, hints = inspect.signature(target).parameters, _annotations(target)
+    known, hints = inspect.signature(target).parameters, annotations(target)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     given = {name: value for name, value in config.items() if not name.startswith("_")}
     check_types(given, hints, "optimizer.")
@@ -151,14 +152,6 @@ def _check_optimizer(config: Section) -> None:
             raise InputError(
                 f"optimizer.{name}={value!r} must be of the same type as its default, {default}"
             )
-
-
-def _annotations(target: Any) -> dict[str, Any]:
-    """Return the annotations of arguments; none if they name what only a type checker imports."""
-    try:
-        return get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except NameError:
-        return {}
 
 
 def _is_like(value: Any, default: Any) -> bool:

@@ -1,10 +1,11 @@
 """The config of a training run, with types; what constructors read stays plain."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from trm.support.build import nearest
 from trm.support.errors import InputError, check_at_least, check_between
 from trm.support.sections import Section, read, resolved
 
@@ -101,6 +102,14 @@ class Testing:
 
 
 @dataclass(frozen=True)
+class Recursion:
+    """Section ``recursion``, to which configs of models refer."""
+
+    n: int
+    T: int
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that is said about a run; ``conf/train.yaml`` explains every key.
 
@@ -113,7 +122,7 @@ class TrainingConfig:
     model: Section
     objective: Section | None
     optimizer: Section
-    recursion: Section
+    recursion: Recursion
     train: Supervision
     trainer: TrainerSettings
     ema: Averaging | None
@@ -140,6 +149,9 @@ class TrainingConfig:
         return read(cls, resolved(config) if isinstance(config, DictConfig) else config)
 
     def __post_init__(self) -> None:
+        known = [field.name for field in fields(self) if field.name != "plain"]
+        for name in self.plain.keys() - {*known}:
+            raise InputError(f"config key {name} does not exist; {nearest(name, known)}")
         check_between(0, 2**32 - 1, seed=self.seed)
         if self.model.get("n") == 0:
             raise InputError("model.n=0 never shows the puzzle to the network; take n=1 or more")

@@ -316,8 +316,13 @@ def _check_unroll(unroll: int, model: RecursiveModel, N_sup: int) -> None:
         return
     if (T := getattr(model, "T", 1)) > 1:
         raise InputError(
-            f"objective.unroll={unroll} needs recursion.T=1: the first of T={T} cycles carry no "
-            f"gradient and would cut it between the steps"
+            f"objective.unroll={unroll} needs one cycle (recursion.T=1; model.T=1 for HRM): the "
+            f"first of T={T} carry no gradient and would cut it between the steps"
+        )
+    if getattr(model, "gradient", "cycle") == "one_step":
+        raise InputError(
+            f"objective.unroll={unroll} needs gradient through the whole cycle, and the model has "
+            f"that of one step; take model.gradient=cycle, or objective.unroll=1"
         )
     if N_sup % unroll:
         raise InputError(

@@ -21,8 +21,6 @@ from trm.training.optimizers import without_moments
 
 # What a scheduler or a person sends; SIGUSR1 is Slurm's usual warning that time is nearly up.
 _STOPPING = ("SIGTERM", "SIGINT", "SIGUSR1")
-
-
 _READ_METER_EVERY_S = 60.0  # a counter goes round
 
 

@@ -20,7 +20,7 @@ class Measured:
 
     Attributes:
         logged: means to log; those over halted puzzles only if any halted
-        puzzles: puzzles advanced, one for each supervision step
+        puzzles: puzzles advanced, one for each training step
         not_finite: how many of them had a loss that is not finite
         solved: share of them with every cell right
         says_stop: share of them with a positive halting logit
