@@ -88,6 +88,11 @@ def test_what_others_read_is_left_to_them():
     assert config.plain["mine"] == {"width": 5}
 
 
+def test_a_misspelt_section_is_none_of_one_s_own():
+    with pytest.raises(InputError, match="config key trian does not exist; did you mean train?"):
+        TrainingConfig.of(compose("train", "+trian.batch_size=8"))
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

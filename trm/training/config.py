@@ -150,8 +150,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         known = [field.name for field in fields(self) if field.name != "plain"]
-        for name in self.plain.keys() - {*known}:
-            raise InputError(f"config key {name} does not exist; {nearest(name, known)}")
+        for name in self.plain.keys() - {*known}:  # sections of one's own, to refer to, may be
+            if (suggestion := nearest(name, known)).startswith("did"):
+                raise InputError(f"config key {name} does not exist; {suggestion}")
         check_between(0, 2**32 - 1, seed=self.seed)
         if self.model.get("n") == 0:
             raise InputError("model.n=0 never shows the puzzle to the network; take n=1 or more")
