@@ -41,13 +41,13 @@ def known_values(overrides: tuple[str, ...]) -> dict[int, float]:
             f"{' '.join(overrides)} is known by its votes, which one training run does not tell; "
             "use experiments.run with a new seed"
         )
-    found = {seed: 100 * value(result) for seed, result in mine.items()}
-    if len(found) < 2:
+    values = {seed: 100 * value(result) for seed, result in mine.items()}
+    if len(values) < 2:
         raise InputError(
-            f"{len(found)} results are known of {' '.join(overrides)}, and two or more are needed "
+            f"{len(values)} results are known of {' '.join(overrides)}, and two or more are needed "
             "to say what to expect; experiments/tables lists recipes that have them"
         )
-    return found
+    return values
 
 
 def repeat(overrides: tuple[str, ...], seed: int, threads: int) -> float:
@@ -80,11 +80,11 @@ def main() -> int:
     known = known_values(overrides)
     low, high = expected_band(list(known.values()))
     seed = max(known) + 1
-    said = ", ".join(f"{known[s]:.1f}" for s in sorted(known))
-    print(f"known: {said} %; expected of seed {seed}: {low:.1f} to {high:.1f} %", flush=True)
-    found = repeat(overrides, seed, options.threads)
-    within = low <= found <= high
-    print(f"{found:.1f} %: {'as expected' if within else 'NOT as expected'}")
+    known_text = ", ".join(f"{known[s]:.1f}" for s in sorted(known))
+    print(f"known: {known_text} %; expected of seed {seed}: {low:.1f} to {high:.1f} %", flush=True)
+    accuracy = repeat(overrides, seed, options.threads)
+    within = low <= accuracy <= high
+    print(f"{accuracy:.1f} %: {'as expected' if within else 'NOT as expected'}")
     return 0 if within else 1
 
 

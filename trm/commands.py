@@ -99,12 +99,12 @@ def one_line(error: BaseException, config_name: str) -> str:
         if isinstance(cause, InputError):
             return str(cause)
         cause = cause.__cause__
-    said = " ".join(str(error).split())
-    if misspelt := re.search(r"(?:Could not override|Key) '([^']+)'", said):
+    message = " ".join(str(error).split())
+    if misspelt := re.search(r"(?:Could not override|Key) '([^']+)'", message):
         key = misspelt[1]
-        if "not in struct" in said or "Could not override" in said:
+        if "not in struct" in message or "Could not override" in message:
             return f"config key {key!r} does not exist; {_nearest_key(key, config_name)}"
-    return said
+    return message
 
 
 def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -127,8 +127,8 @@ def composed(config_name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 def _not_composed(error: Exception) -> InputError:
     """Translate: Hydra trips over a group that is set to null, to a number, to a list."""
-    said = " ".join(str(error).split())
-    return InputError(f"no config can be composed of this ({said}); name an option as in --help")
+    message = " ".join(str(error).split())
+    return InputError(f"no config can be composed of this ({message}); name an option as in --help")
 
 
 def quiet_lightning(profiler: str | None) -> None:

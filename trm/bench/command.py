@@ -194,8 +194,8 @@ def _measured(options: argparse.Namespace) -> tuple[list[Measurement], list[str]
     pairs = [b / a for a, b in zip(one.step_s, other.step_s, strict=True)]
     per_puzzle = one.batch_size / other.batch_size
     ratios = sorted(per_puzzle * ratio for ratio in pairs)
-    said = (
+    sentence = (
         f"{one.name} trains {ratios[len(ratios) // 2]:.2f} times as many puzzles per second as "
         f"{other.name} (runs in turns: {ratios[0]:.2f} - {ratios[-1]:.2f})"
     )
-    return measured, [said]
+    return measured, [sentence]

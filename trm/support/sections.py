@@ -52,8 +52,8 @@ def read(kind: type[T], plain: Mapping[str, Any], prefix: str = "") -> T:
     try:
         return kind(**values, **whole)
     except InputError as error:  # of its own rules, which know nothing of the other sections
-        said = str(error)
-        raise error if said.startswith(prefix) else InputError(f"{prefix}{said}") from None
+        message = str(error)
+        raise error if message.startswith(prefix) else InputError(f"{prefix}{message}") from None
 
 
 def _check_keys(

@@ -129,8 +129,8 @@ def _optimizer(config: Section, model: RecursiveModel) -> MakeOptimizer:
     except InputError:
         raise
     except Exception as error:  # each optimizer refuses bad values in its own way
-        said = " ".join(str(error).split())
-        raise InputError(f"optimizer: {said}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"optimizer: {reason}") from None
     return make
 
 

@@ -61,9 +61,9 @@ def fit(training: TrainingRun) -> None:
         raise InputError(f"{error}. The last good checkpoint: {good}") from None
     except RuntimeError as error:
         if trainer.world_size > 1 and distributed.is_loss_of_contact(error):
-            said = str(error).partition("\n")[0][:120]
+            reason = str(error).partition("\n")[0][:120]
             raise InputError(
-                f"process {trainer.global_rank} of {trainer.world_size} lost contact ({said}): "
+                f"process {trainer.global_rank} of {trainer.world_size} lost contact ({reason}): "
                 f"another one ended, and what it said stands above or in its log; continue with "
                 f"ckpt_path={Path(str(files.best.dirpath)) / 'last.ckpt'}"
             ) from None
@@ -104,9 +104,9 @@ def outcome(training: TrainingRun) -> dict[str, Any]:
 
 def _footprint(training: TrainingRun, spent: Clock) -> dict[str, Any]:
     """Say what training took: of GPUs by the clock, of a CPU by the cores it kept busy."""
-    said, meter = training.config.footprint, training.card.meter
+    settings, meter = training.config.footprint, training.card.meter
     device = training.trainer.strategy.root_device
     device_s = spent.wall_time_s if device.type == "cuda" else spent.cpu_time_s
-    watts = declared_watts(device, said.watts)
+    watts = declared_watts(device, settings.watts)
     source = meter.source if meter is not None else None
-    return footprint(device, device_s, spent.energy_j, source, watts, said.co2_g_per_kwh)
+    return footprint(device, device_s, spent.energy_j, source, watts, settings.co2_g_per_kwh)

@@ -54,7 +54,7 @@ class HaltingWatch:
 
     def __init__(self) -> None:
         self._in_a_row = {"no": 0, "every": 0}
-        self._said = False
+        self._warned = False
 
     def look(self, measured: Measured, step: int) -> None:
         """Look at metrics just read."""
@@ -64,8 +64,8 @@ class HaltingWatch:
         }
         for which, is_so in stuck.items():
             self._in_a_row[which] = self._in_a_row[which] + 1 if is_so else 0
-            if self._in_a_row[which] >= _READINGS and not self._said:
-                self._said = True
+            if self._in_a_row[which] >= _READINGS and not self._warned:
+                self._warned = True
                 _log.warning(
                     f"warning: step {step}: the halting head says stop for {which} puzzle, and "
                     f"{100 * measured.solved:.0f} % of those in hand are solved"

@@ -64,7 +64,7 @@ class TrainingProgress(ProgressBar):
             if time.perf_counter() - self._last_line > _BAR_EVERY_S:
                 self._last_line = time.perf_counter()
                 self._bar.update(
-                    self._task, completed=trainer.global_step, said=self._said(trainer)
+                    self._task, completed=trainer.global_step, said=self._summary(trainer)
                 )
         elif self._enabled and time.perf_counter() - self._last_line > _LINE_EVERY_S:
             self._print_line(trainer)
@@ -72,7 +72,7 @@ class TrainingProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if self._bar is not None:
-            self._bar.update(self._task, said=self._said(trainer))
+            self._bar.update(self._task, said=self._summary(trainer))
         elif self._enabled and not trainer.sanity_checking:
             self._print_line(trainer)
 
@@ -93,21 +93,21 @@ class TrainingProgress(ProgressBar):
         self._last_line = time.perf_counter()
         steps = f"step {trainer.global_step}/{trainer.max_steps}"
         self._console.print(
-            f"{steps}  {self._said(trainer)}  {self._left(trainer)}",
+            f"{steps}  {self._summary(trainer)}  {self._left(trainer)}",
             highlight=False,
             soft_wrap=True,
         )
 
-    def _said(self, trainer: Trainer) -> str:
+    def _summary(self, trainer: Trainer) -> str:
         metrics = trainer.callback_metrics
-        said = []
+        parts = []
         for name, label in (("train/loss", "loss"), ("train/exact_accuracy", "exact")):
             if name in metrics:
-                said.append(f"{label} {float(metrics[name]):.3f}")
+                parts.append(f"{label} {float(metrics[name]):.3f}")
         if "val/exact_accuracy" in metrics:
-            said.append(f"held-out exact {100 * float(metrics['val/exact_accuracy']):.1f} %")
-        said.append(f"{self._speed(trainer) * self.batch_size:.0f} puzzles/s")
-        return "  ".join(said)
+            parts.append(f"held-out exact {100 * float(metrics['val/exact_accuracy']):.1f} %")
+        parts.append(f"{self._speed(trainer) * self.batch_size:.0f} puzzles/s")
+        return "  ".join(parts)
 
     def _speed(self, trainer: Trainer) -> float:
         """Training steps per second since the start, validation included."""

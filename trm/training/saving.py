@@ -59,13 +59,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError, InputError) as error:
             # torch's zip writer hides the disk's error behind one of its own.
             hidden = error.__context__ if isinstance(error, RuntimeError) else None
-            said = f"{path} cannot be written: {hidden}" if isinstance(hidden, OSError) else error
+            reason = f"{path} cannot be written: {hidden}" if isinstance(hidden, OSError) else error
             before = (
                 f"the one before is whole. Make room, then continue with ckpt_path={path}"
                 if path.exists()
                 else "there is none before it. Make room, then start again"
             )
-            raise InputError(f"checkpoint {said}; {before}") from None
+            raise InputError(f"checkpoint {reason}; {before}") from None
         self.saves += 1
         self.size = path.stat().st_size
         self.wall_time_s += time.perf_counter() - start
@@ -163,8 +163,8 @@ class LastCheckpoint(Checkpoint):
     def _stop(self, state: str) -> None:
         number = self._signal or signal.SIGTERM  # another process may have been told
         remedy = f"continue with ckpt_path={self.path}" if state else "nothing was saved yet"
-        said = "; ".join(part for part in (state, remedy) if part)
-        raise Stopped(f"stopped by {signal.Signals(number).name}: {said}", number)
+        ending = "; ".join(part for part in (state, remedy) if part)
+        raise Stopped(f"stopped by {signal.Signals(number).name}: {ending}", number)
 
 
 class Clock(NamedTuple):
