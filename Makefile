@@ -19,7 +19,7 @@ help:  ## Show this help
 
 install: $(READY)  ## Make .venv and install the tested versions into it
 
-train: $(READY)  ## Train the default model, 4x4 Sudoku, about two minutes (ARGS="key=value ...")
+train: $(READY)  ## Train the default model, 4x4 Sudoku, about a minute on two idle cores (ARGS="key=value ...")
 	$(BIN)/python -m trm.train $(ARGS)
 
 test: $(READY)  ## Run the tests (ARGS="-k name" picks some)
@@ -35,7 +35,7 @@ tables: $(READY)  ## Render the paper's tables and the plots from the result fil
 	$(BIN)/python -m experiments.render
 	$(BIN)/python -m experiments.efficiency --render
 
-torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: about two minutes
+torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: two to four minutes
 	$(BIN)/python -m pytest -m slow -s tests/test_torture.py $(ARGS)
 
 fuzz: $(READY)  ## Give every reader about 17,000 damaged inputs: about seven minutes
