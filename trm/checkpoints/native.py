@@ -116,8 +116,7 @@ def metadata(
 def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
     """Make the model of a config for a task, with fresh weights.
 
-    The constructor gets what its arguments name of ``vocab_size``, ``seq_len``, ``grid_shape`` and
-    ``groups`` (see ``Task``).
+    The constructor gets what its arguments name of ``Task.structure``.
 
     Raises:
         InputError: a config that cannot be, or a model larger than this machine's memory
@@ -142,14 +141,8 @@ def empty_model(config: dict[str, Any], task: Task) -> RecursiveModel:
 
 
 def _build(config: dict[str, Any], task: Task) -> RecursiveModel:
-    structure = {
-        "vocab_size": task.vocab_size,
-        "seq_len": task.cells,
-        "grid_shape": task.grid_shape,
-        "groups": task.groups,
-    }
     try:
-        return build(config, RecursiveModel, "model", **structure)
+        return build(config, RecursiveModel, "model", **task.structure)
     except InputError:
         raise
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:

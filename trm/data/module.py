@@ -9,6 +9,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from trm.data.filling import Filling
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch, Sampler
 from trm.support.errors import check_at_least
@@ -28,15 +29,24 @@ class PuzzleDataModule(LightningDataModule):
         batch_size: training puzzles per step, over all processes
         eval_batch_size: validation puzzles at once, per process
         seed: of the training stream
+        filling: what training puzzles are filled in with
 
     Raises:
-        InputError: a batch size below 1
+        InputError: a batch size below 1, or a task whose puzzles cannot be filled in
     """
 
     def __init__(
-        self, data: PuzzleData, task: Task, batch_size: int, eval_batch_size: int, seed: int
+        self,
+        data: PuzzleData,
+        task: Task,
+        batch_size: int,
+        eval_batch_size: int,
+        seed: int,
+        filling: Filling = Filling(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
+        filling.check(task)
+        self.filling = filling
         check_at_least(1, "train.", batch_size=batch_size, eval_batch_size=eval_batch_size)
         self.data, self.task, self.seed = data, task, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
@@ -67,6 +77,7 @@ class PuzzleDataModule(LightningDataModule):
                 self.seed,
                 self.data.augmentations,
                 self._trainer.strategy.root_device,
+                self.filling,
             )
         return self._sampler.batch(batch, self._trainer.global_rank, self._trainer.world_size)
 

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trm.data.filling import Filling
 from trm.data.puzzles import Puzzles
 from trm.support import counter_rng
 from trm.support.batched import Batched
 from trm.tasks.base import Task
+
+_FILLING = 1  # tells this use of a draw's key from the copy's
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Sampler:
         seed: of the stream; the fixed set of copies depends on it too
         augmentations: see ``PuzzleData``
         device: where the puzzles are kept and the batches made
+        filling: what is filled in before they are shown
     """
 
     def __init__(
@@ -55,9 +59,10 @@ class Sampler:
         seed: int,
         augmentations: int | None,
         device: torch.device | str = "cpu",
+        filling: Filling = Filling(),  # noqa: B008  # frozen
     ) -> None:
         self.task, self.batch_size, self.seed = task, batch_size, seed
-        self.augmentations = augmentations
+        self.augmentations, self.filling = augmentations, filling
         self.device = torch.device(device)
         self._rows, self._count = puzzles.on(self.device), len(puzzles)
 
@@ -71,7 +76,9 @@ class Sampler:
         if self.augmentations != 0:
             symmetry = self.task.symmetries(self._copy_keys(keys, puzzle))
             x_input, y_true = symmetry(x_input), symmetry(y_true)
-        return Batch(x_input.long(), y_true.long(), puzzle_id)
+        keys = counter_rng.key(keys, _FILLING)
+        x_input, y_true = self.filling(self.task, x_input.long(), y_true.long(), keys)
+        return Batch(x_input, y_true, puzzle_id)
 
     def _copy_keys(self, keys: Tensor, puzzle: Tensor) -> Tensor:
         keys = counter_rng.mix(keys)

@@ -2,18 +2,22 @@
 
 from trm.models.direct import DirectPrediction
 from trm.models.hrm import HierarchicalReasoningModel
+from trm.models.local import LocalModel
 from trm.models.recursion import RecursiveModel, State, Step, trajectory
+from trm.models.symmetric import SymmetricModel
 from trm.models.trm import TinyRecursiveModel
 from trm.models.variants import MultiScaleModel, SingleLatentModel
 
 __all__ = [
     "DirectPrediction",
     "HierarchicalReasoningModel",
+    "LocalModel",
     "MultiScaleModel",
     "RecursiveModel",
     "SingleLatentModel",
     "State",
     "Step",
+    "SymmetricModel",
     "TinyRecursiveModel",
     "trajectory",
 ]

@@ -1,10 +1,10 @@
 """What every recursive model takes and returns, and the loop of supervision steps."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -60,12 +60,14 @@ class Step:
         q_hat: halting logits, (batch,); positive means "solved, stop"
         state: where the next step starts
         q_continue: logits of going on, (batch,), for models trained with the continue loss
+        contradiction: logits that no answer keeps what is given, (batch,), of models that say so
     """
 
     y_hat: Tensor
     q_hat: Tensor
     state: Batched
     q_continue: Tensor | None = None
+    contradiction: Tensor | None = None
 
 
 class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", tags=["trm"]):
@@ -98,6 +100,14 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
     @abstractmethod
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> Batched:
         """Return the fixed initial state, or a random one drawn from ``generator``."""
+
+    def on(self, structure: Mapping[str, Any]) -> Self:
+        """Return the model for puzzles of another size: itself, since its size is fixed.
+
+        Args:
+            structure: ``Task.structure``
+        """
+        return self
 
     @property
     def passes(self) -> int:

@@ -45,15 +45,28 @@ def below(keys: Tensor, bound: int) -> Tensor:
 
 def uniform(keys: Tensor) -> Tensor:
     """Return one float32 in ``[0, 1)`` for each key."""
-    # 24 bits: the most that float32 holds exactly, so 1.0 is never reached by rounding.
-    return (draws(keys, 1).squeeze(-1) >> 39).to(torch.float32) / 2**24
+    return uniforms(keys, 1).squeeze(-1)
+
+
+def uniforms(keys: Tensor, count: int) -> Tensor:
+    """Return ``count`` float32 in ``[0, 1)`` for each key: (*keys.shape, count)."""
+    return _fraction(draws(keys, count) >> 39)
 
 
 def normal(keys: Tensor, count: int) -> Tensor:
-    """Return ``count`` float32 of the standard normal for each key (Box and Muller 1958)."""
-    places = key(keys.unsqueeze(-1), torch.arange(count, device=keys.device))
-    radius, angle = (uniform(mix(places ^ word)) for word in (1, 2))
-    return torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)
+    """Return ``count`` float32 of the standard normal for each key: (*keys.shape, count).
+
+    Two of them come of one draw (Box and Muller 1958).
+    """
+    bits = draws(keys, (count + 1) // 2)
+    radius = torch.sqrt(-2 * torch.log1p(-_fraction(bits >> 39)))
+    angle = 2 * torch.pi * _fraction(bits >> 15 & (2**24 - 1))
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], -1)[..., :count]
+
+
+def _fraction(bits: Tensor) -> Tensor:
+    """Turn 24 bits, the most that float32 holds exactly, into a fraction: 1.0 is never reached."""
+    return bits.to(torch.float32) / 2**24
 
 
 def _shift_right(bits: Tensor, by: int) -> Tensor:

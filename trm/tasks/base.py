@@ -60,6 +60,7 @@ class Task(ABC):
         symbols: text symbol to token; several symbols may share a token, the first one is printed
         measures: what ``judge`` finds out about an answer, the most important first
         boxes: rows and columns of the boxes that thick lines divide the grid into, if it has any
+        blank: token of an open cell that any later token may fill, if puzzles have such cells
     """
 
     name: str
@@ -68,6 +69,7 @@ class Task(ABC):
     symbols: Mapping[str, int]
     measures: tuple[str, ...] = ("exact", "valid")
     boxes: tuple[int, int] | None = None
+    blank: int | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments this task was made with, and its class as ``_target_``.
@@ -92,6 +94,17 @@ class Task(ABC):
         rows, columns = self.grid_shape
         grid = np.arange(rows * columns).reshape(rows, columns)
         return {"rows": grid.tolist(), "columns": grid.T.tolist()}
+
+    @property
+    def structure(self) -> dict[str, Any]:
+        """Return what a model may know of the grid, by the names of its arguments."""
+        return {
+            "vocab_size": self.vocab_size,
+            "seq_len": self.cells,
+            "grid_shape": self.grid_shape,
+            "boxes": self.boxes,
+            "groups": self.groups,
+        }
 
     @property
     def has_rules(self) -> bool:

@@ -32,6 +32,8 @@ class Sudoku(Task):
         InputError: a box smaller than 1x2 or a grid larger than 35x35
     """
 
+    blank = BLANK
+
     def __init__(self, box_rows: int = 3, box_cols: int = 3) -> None:
         size = box_rows * box_cols
         if min(box_rows, box_cols) < 1 or not 2 <= size <= len(_DIGITS):

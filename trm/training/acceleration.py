@@ -10,8 +10,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
-from trm.models.network import Net
 from trm.models.recursion import RecursiveModel
+from trm.models.trm import DeepRecursion
 from trm.support.errors import InputError
 from trm.support.operations import Products, flops
 
@@ -80,8 +80,8 @@ def compiling(
         )
     if wanted == "max":
         return Compiled([model], mode="max-autotune")
-    nets = [part for part in model.modules() if isinstance(part, Net)]
-    return Compiled(nets or [model], mode="default")
+    nets = [model.net, model.answer_net] if isinstance(model, DeepRecursion) else [model]
+    return Compiled([net for net in nets if net is not None], mode="default")
 
 
 def _is_long(model: RecursiveModel, shape: Sequence[int], steps: int) -> bool:

@@ -54,7 +54,7 @@ def training_module(
 def data_module(config: TrainingConfig | Section, task: Task, data: PuzzleData) -> PuzzleDataModule:
     """Make the data module."""
     config = TrainingConfig.of(config)
-    return PuzzleDataModule(data, task, seed=config.seed, **config.train.batch_sizes)
+    return PuzzleDataModule(data, task, seed=config.seed, **config.train.batches)
 
 
 def averaging(config: TrainingConfig | Section) -> list[Callback]:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
+from trm.data.filling import Filling
 from trm.support.build import nearest
 from trm.support.errors import InputError, check_at_least, check_between
 from trm.support.sections import Section, read, resolved
@@ -21,16 +22,21 @@ class Supervision:
     gradient_clip: float | None
     identifiers_only: bool
     plain: Section
+    filling: Filling = Filling()
 
     @property
-    def batch_sizes(self) -> dict[str, int]:
+    def batches(self) -> dict[str, Any]:
         """Arguments of the data module."""
-        return {"batch_size": self.batch_size, "eval_batch_size": self.eval_batch_size}
+        return {
+            "batch_size": self.batch_size,
+            "eval_batch_size": self.eval_batch_size,
+            "filling": self.filling,
+        }
 
     @property
     def settings(self) -> Section:
         """Arguments of ``DeepSupervision``."""
-        return {name: self.plain[name] for name in self.plain if name not in self.batch_sizes}
+        return {name: self.plain[name] for name in self.plain if name not in self.batches}
 
 
 @dataclass(frozen=True)

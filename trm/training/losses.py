@@ -13,7 +13,6 @@ from trm.models.recursion import RecursiveModel, Step
 from trm.support.batched import Batched
 from trm.tasks.base import PAD
 
-_HALT_WEIGHT = 0.5  # of the halting loss beside the answer loss (published code)
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,11 @@ def continue_target(model: RecursiveModel, puzzles: Batch, state: Batched, last:
 
 
 def step_loss(
-    step: Step, y_true: Tensor, answer: AnswerLoss, target: Tensor | None = None
+    step: Step,
+    y_true: Tensor,
+    answer: AnswerLoss,
+    target: Tensor | None = None,
+    halt_weight: float = 0.5,
 ) -> StepLoss:
     """Score one supervision step against (batch, cells) labels; PAD cells do not count.
 
@@ -76,6 +79,7 @@ def step_loss(
         y_true: labels, (batch, cells) int64
         answer: cross-entropy per cell
         target: of ``continue_target``, for models that learn to continue
+        halt_weight: of the halting loss beside the answer loss; as in the published code
     """
     labelled = y_true != PAD
     cells = labelled.sum(1).clamp(min=1)
@@ -84,14 +88,14 @@ def step_loss(
     with torch.no_grad():
         right = (step.y_hat.argmax(-1) == y_true) & labelled
         cell = right.sum(1) / cells
-        exact = (right | ~labelled).all(1)
+        exact = (right | ~labelled).all(1) & labelled.any(1)
     q_hat = step.q_hat.to(answer_per_puzzle.dtype)
     halt = F.binary_cross_entropy_with_logits(q_hat, exact.to(q_hat.dtype), reduction="none")
-    total = answer_per_puzzle + _HALT_WEIGHT * halt
+    total = answer_per_puzzle + halt_weight * halt
     if target is not None:
         assert step.q_continue is not None, "checked when training was set up"
         q_continue = step.q_continue.to(total.dtype)
-        total = total + _HALT_WEIGHT * F.binary_cross_entropy_with_logits(
+        total = total + halt_weight * F.binary_cross_entropy_with_logits(
             q_continue, target.to(total.dtype), reduction="none"
         )
     halt_right = (step.q_hat.detach() > 0) == exact

@@ -170,13 +170,14 @@ class DeepSupervision(LightningModule):
         carry = (self.carry or Carry.empty(batch, initial)).admit(batch, initial)
 
         optimizer.zero_grad()
-        states, q_hats, losses = [], [], []
+        states, q_hats, done, losses = [], [], [], []
         for part, is_last in self._slices(len(batch)):
             step, loss = self.supervise(carry[part], keys[part])
             with nullcontext() if is_last else self._gradients_kept_local():
                 self.manual_backward(loss.total.sum() / len(batch))
             states.append(step.state.detach())
             q_hats.append(halting_logit(step, self.halting).detach())
+            done.append(_done(step, q_hats[-1]))
             losses.append(loss)
         if self.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
@@ -185,9 +186,9 @@ class DeepSupervision(LightningModule):
         cast(LambdaLR, self.lr_schedulers()).step()
 
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
-        q_hat = torch.cat(q_hats)
-        self.carry = carry.advance(Batched.cat(states), q_hat, self.N_sup, must_take, unroll)
-        self.tally.add(losses, q_hat, self.carry)
+        done_with = torch.cat(done)
+        self.carry = carry.advance(Batched.cat(states), done_with, self.N_sup, must_take, unroll)
+        self.tally.add(losses, torch.cat(q_hats), self.carry)
 
     def supervise(self, carry: Carry, keys: Tensor) -> tuple[Step, StepLoss]:
         """Take the supervision steps that learn together, and score each.
@@ -308,6 +309,12 @@ class DeepSupervision(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(metrics, step=self.global_step)
             logger.save()
+
+
+def _done(step: Step, q_hat: Tensor) -> Tensor:
+    """Return what ends a puzzle in training when positive: it is solved, or has no answer."""
+    said = step.contradiction
+    return q_hat if said is None else torch.maximum(q_hat, said.detach())
 
 
 def _check_unroll(unroll: int, model: RecursiveModel, N_sup: int) -> None:

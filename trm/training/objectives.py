@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from trm.data.sampler import Batch
@@ -9,7 +10,8 @@ from trm.models.likelihoods import AnswerLoss
 from trm.models.recursion import RecursiveModel, Step
 from trm.support import counter_rng
 from trm.support.batched import Batched
-from trm.support.errors import check_at_least, check_choice
+from trm.support.errors import InputError, check_at_least, check_choice
+from trm.tasks.base import PAD
 from trm.training.losses import StepLoss, step_loss
 
 Start = Literal["fixed", "random"]
@@ -27,15 +29,31 @@ class Objective:
             than one needs ``recursion.T=1``, for cycles without gradient would cut it
         start: ``fixed`` as the model starts in inference, ``random`` with a standard normal of the
             puzzle's own for every entry of the state
+        halt_weight: of the halting loss beside the answer loss
+        contradiction_weight: of the loss that teaches to say of a puzzle without any label, as
+            ``train.filling`` makes them, that it has no answer; for models that can say it
 
     Raises:
         InputError: a value out of range
     """
 
-    def __init__(self, unroll: int = 1, start: Start = "fixed") -> None:
+    def __init__(
+        self,
+        unroll: int = 1,
+        start: Start = "fixed",
+        halt_weight: float = 0.5,
+        contradiction_weight: float = 0.0,
+    ) -> None:
         check_at_least(1, "objective.", unroll=unroll)
         check_choice(get_args(Start), "objective.", start=start)
+        check_at_least(
+            0,
+            "objective.",
+            halt_weight=halt_weight,
+            contradiction_weight=contradiction_weight,
+        )
         self.unroll, self.start = unroll, start
+        self.halt_weight, self.contradiction_weight = halt_weight, contradiction_weight
 
     def initial_state(self, model: RecursiveModel, keys: Tensor) -> Batched:
         """Return the states in which fresh puzzles start, one for each of the (batch,) keys."""
@@ -62,7 +80,21 @@ class Objective:
             answer: cross-entropy per cell
             target: value of going on, for models that learn it (``halting=continue``)
         """
-        return step_loss(step, puzzles.y_true, answer, target)
+        loss = step_loss(step, puzzles.y_true, answer, target, self.halt_weight)
+        if not self.contradiction_weight:
+            return loss
+        if step.contradiction is None:
+            raise InputError(
+                f"objective.contradiction_weight={self.contradiction_weight} is for models that "
+                f"say whether a puzzle contradicts itself, and this one does not; take 0"
+            )
+        contradicts = (puzzles.y_true == PAD).all(1)
+        said = F.binary_cross_entropy_with_logits(
+            step.contradiction.to(loss.total.dtype),
+            contradicts.to(loss.total.dtype),
+            reduction="none",
+        )
+        return loss.plus(contradiction=self.contradiction_weight * said)
 
 
 def disturbed(state: Batched, keys: Tensor, keep: float, noise: float) -> Batched:
