@@ -21,7 +21,13 @@ from trm.results.files import read_result, write_json
 from trm.support.build import build
 from trm.support.devices import why_precision
 from trm.tasks.base import Task
-from trm.training.assembly import data_module, kept_files, lightning_trainer, training_module
+from trm.training.assembly import (
+    data_module,
+    kept_files,
+    lightning_trainer,
+    other_sizes,
+    training_module,
+)
 from trm.training.checks import check_identifiers, check_monitors
 from trm.training.config import TrainingConfig
 from trm.training.fitting import TrainingRun, fit, outcome
@@ -73,7 +79,7 @@ def _assembled(config: TrainingConfig, overrides: Sequence[str]) -> TrainingRun:
     check_identifiers(model, data)
     if resumed is not None:
         continuing.check_continues(resumed, config.plain, data.manifest["sha256"])
-    puzzles = data_module(config, task, data)
+    puzzles = data_module(config, task, data, other_sizes(config, module))
     folder = resumed and continuing.home(resumed, config.run_dir)
     folder = folder or run_folder(config, task.name)
     metadata = native.metadata(config.plain, data.manifest, overrides)

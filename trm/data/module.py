@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from trm.data.filling import Filling
 from trm.data.puzzles import PuzzleData
-from trm.data.sampler import Batch, Sampler
+from trm.data.sampler import Batch, MixedSampler, Sampler
 from trm.support.errors import check_at_least
 from trm.tasks.base import Task
 
@@ -30,6 +30,9 @@ class PuzzleDataModule(LightningDataModule):
         eval_batch_size: validation puzzles at once, per process
         seed: of the training stream
         filling: what training puzzles are filled in with
+        others: further sizes to train on, as task and puzzles; their batches have as many puzzles
+            as make about as many cells
+        small_first: of how many steps small sizes come first; None for all alike
 
     Raises:
         InputError: a batch size below 1, or a task whose puzzles cannot be filled in
@@ -43,14 +46,17 @@ class PuzzleDataModule(LightningDataModule):
         eval_batch_size: int,
         seed: int,
         filling: Filling = Filling(),  # noqa: B008  # frozen
+        others: Sequence[tuple[Task, PuzzleData]] = (),
+        small_first: int | None = None,
     ) -> None:
         super().__init__()
         filling.check(task)
         self.filling = filling
+        self.others, self.small_first = others, small_first
         check_at_least(1, "train.", batch_size=batch_size, eval_batch_size=eval_batch_size)
         self.data, self.task, self.seed = data, task, seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self._sampler: Sampler | None = None
+        self._sampler: Sampler | MixedSampler | None = None
 
     def train_dataloader(self) -> DataLoader[int]:
         """Yield the numbers of the steps still to do, without end: ``max_steps`` ends training.
@@ -70,16 +76,28 @@ class PuzzleDataModule(LightningDataModule):
             val = self.data.splits["val"][batch.cpu().numpy()]
             return Batch.of(val, self._trainer.strategy.root_device)
         if self._sampler is None:
-            self._sampler = Sampler(
-                self.data.splits["train"],
-                self.task,
-                self.batch_size,
-                self.seed,
-                self.data.augmentations,
-                self._trainer.strategy.root_device,
-                self.filling,
-            )
+            self._sampler = self._make_sampler()
         return self._sampler.batch(batch, self._trainer.global_rank, self._trainer.world_size)
+
+    def _make_sampler(self) -> Sampler | MixedSampler:
+        device, processes = self._trainer.strategy.root_device, self._trainer.world_size
+        samplers = []
+        for task, data in ((self.task, self.data), *self.others):
+            as_many_cells = self.batch_size * self.task.cells // task.cells
+            samplers.append(
+                Sampler(
+                    data.splits["train"],
+                    task,
+                    max(1, as_many_cells // processes) * processes,
+                    self.seed,
+                    data.augmentations,
+                    device,
+                    self.filling,
+                )
+            )
+        if len(samplers) == 1:
+            return samplers[0]
+        return MixedSampler(samplers, self.seed, self.small_first)
 
     @property
     def _trainer(self) -> Any:

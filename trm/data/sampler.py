@@ -1,5 +1,6 @@
 """Training batches as a pure function of (seed, step)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,10 @@ from trm.support.batched import Batched
 from trm.tasks.base import Task
 
 _FILLING = 1  # tells this use of a draw's key from the copy's
+_SIZE = 2  # and of (seed, step)
+_SPEED = 1.5  # the largest size comes most often from two thirds of a run on
+_NARROW = 3.0  # how much rarer the other sizes are
+_ALWAYS = 0.1  # share that each keeps
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,36 @@ class Sampler:
             return keys
         copy = counter_rng.below(keys, self.augmentations + 1)
         return torch.where(copy == 0, 0, counter_rng.key(self.seed, puzzle, copy))
+
+
+class MixedSampler:
+    """Batches of several sizes: each batch has one, drawn by (seed, step).
+
+    With ``steps``, small sizes come first: what a size has of the batches is largest where its
+    place among the sizes, from smallest to largest, is that of the step in the first two thirds of
+    the run; no size ever ends.
+
+    Args:
+        samplers: one for each size
+        seed: of the draws
+        steps: of the run; None for all sizes equally often
+    """
+
+    def __init__(self, samplers: Sequence[Sampler], seed: int, steps: int | None = None) -> None:
+        self.samplers = sorted(samplers, key=lambda sampler: sampler.task.cells)
+        self.seed, self.steps = seed, steps
+        self._place = torch.linspace(0, 1, len(samplers), dtype=torch.float64)
+
+    def batch(self, k: int, rank: int = 0, world_size: int = 1) -> Batch:
+        """Return batch ``k``, or the ``rank``-th of its equal slices."""
+        share = self.shares(k).cumsum(0)
+        drawn = counter_rng.uniform(counter_rng.key(self.seed, k, _SIZE))
+        number = int((drawn >= share / share[-1]).sum())
+        return self.samplers[number].batch(k, rank, world_size)
+
+    def shares(self, k: int) -> Tensor:
+        """Return how often each size comes at step ``k``, from the smallest, float64."""
+        if self.steps is None:
+            return torch.ones_like(self._place)
+        here = min(1.0, _SPEED * k / self.steps)
+        return torch.exp(-_NARROW * (self._place - here).abs()) + _ALWAYS

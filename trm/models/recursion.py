@@ -81,11 +81,13 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
         halting: how it is trained to stop unless told otherwise: ``solved`` at a positive halting
             logit, ``continue`` when halting beats going on (HRM)
         one_pass: whether a supervision step ignores the one before, so that one is enough
+        any_size: whether ``on`` gives the model for puzzles of other sizes
     """
 
     identifiers: IdentifierTable | None = None
     halting: Halting = "solved"
     one_pass: bool = False
+    any_size: bool = False
 
     @abstractmethod
     def forward(self, x_input: Tensor, puzzle_id: Tensor, state: Any) -> Step:

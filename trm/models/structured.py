@@ -46,6 +46,8 @@ class StructuredModel(DeepRecursion):
         InputError: a value out of range
     """
 
+    any_size = True
+
     def __init__(
         self,
         make_net: Callable[[], nn.Module],

@@ -15,6 +15,9 @@ WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
 _TRIED_AT_ONCE = 4096  # random mazes, of which few have a path that is long enough
 _CELLS_AT_ONCE = 4_000_000  # of them together
 _MOST_TRIES = 50  # times that many in a row without success before giving up
+_WINDING_AT_ONCE = 1024  # random mazes that are to have winding paths
+_WINDING_SIDES = 1.8, 3.5  # the least shortest path of a winding maze, in sides of the grid
+_NEAR_THE_FARTHEST = 0.85  # of the longest way from one end is the least for the other
 _LOOKS = {WALL: "██", SPACE: "  ", START: "S ", GOAL: "G ", PATH: "· "}
 
 
@@ -150,7 +153,13 @@ class Maze(Task):
         return "path cells", self.path_cells(torch.from_numpy(x_input).long()).numpy()
 
     def generator(
-        self, seed: int, min_path: int = 18, walls: float = 0.35, unique: bool = False
+        self,
+        seed: int,
+        min_path: int = 18,
+        walls: float = 0.35,
+        walls_to: float | None = None,
+        winding: float = 0.0,
+        unique: bool = False,
     ) -> MakePuzzles:
         """Return a function that makes any number of random mazes, labelled as the published ones.
 
@@ -158,29 +167,46 @@ class Maze(Task):
             seed: the mazes are a function of it and the settings
             min_path: fewest cells of a shortest path, both ends included
             walls: share of wall cells
+            walls_to: if given, every maze has a share of its own between ``walls`` and this
+            winding: share of mazes whose ends lie about as far apart as they can, and 1.8 to 3.5
+                sides of the grid at least; in Maze-Hard it is 3.8 on average, and few random
+                pairs of cells lie so far apart
             unique: keep only mazes with one shortest path. Then exact and optimal are one, and the
                 label of a turned maze is the turned label.
         """
-        if not 2 <= min_path <= self.cells or not 0 <= walls < 1:
+        most_walls = walls if walls_to is None else walls_to
+        if not 2 <= min_path <= self.cells or not 0 <= walls <= most_walls < 1:
             raise InputError(
                 f"data.min_path={min_path} must lie between 2 and {self.cells}, "
                 f"data.walls={walls} in [0, 1)"
+                + ("" if walls_to is None else f", data.walls_to={walls_to} between it and 1")
             )
+        check_between(0, 1, "data.", winding=winding)
         tries = count()
 
-        def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+        def some(number: int, winds: bool) -> Tensor:
+            """Make a number of mazes, all winding or none of them meant to be."""
             parts: list[Tensor] = []
-            failed = 0
-            while sum(map(len, parts)) < number:
-                mazes = self._random(counter_rng.key(seed, next(tries)), min_path, walls)
-                parts.append(mazes[self.has_one_shortest_path(mazes)] if unique else mazes)
+            failed, left = 0, number
+            while left:
+                key = counter_rng.key(seed, next(tries))
+                mazes = self._random(key, min_path, walls, most_walls, winds)
+                mazes = mazes[self.has_one_shortest_path(mazes)] if unique else mazes
+                # Those tried together wind equally; many of one kind would be the easiest to find.
+                parts.append(mazes[: min(left, -(-number // 4)) if winds else left])
+                left -= len(parts[-1])
                 failed = 0 if len(parts[-1]) else failed + 1
                 if failed == _MOST_TRIES:
                     raise InputError(
                         f"hardly any random {self.name} has a path of {min_path} cells at "
                         f"data.walls={walls}; lower data.min_path"
                     )
-            mazes = torch.cat(parts)[:number]
+            return torch.cat(parts)
+
+        def make(number: int) -> tuple[np.ndarray, np.ndarray]:
+            winds = round(winding * number)
+            counts = {False: number - winds, True: winds}
+            mazes = torch.cat([some(count, winds) for winds, count in counts.items() if count])
             labels = self.shortest_path(mazes)
             return mazes.numpy().astype(np.uint8), labels.numpy().astype(np.uint8)
 
@@ -201,18 +227,39 @@ class Maze(Task):
                 text.append(_LOOKS.get(token, "? "), "bold green" if token == PATH else "")
         return text
 
-    def _random(self, key: Tensor, min_path: int, walls: float) -> Tensor:
+    def _random(
+        self, key: Tensor, min_path: int, walls: float, most_walls: float, winds: bool
+    ) -> Tensor:
         """Make some random mazes and keep those whose path is long enough: (some, cells) int64."""
-        tried = torch.arange(max(1, min(_TRIED_AT_ONCE, _CELLS_AT_ONCE // self.cells)))
+        at_once = _WINDING_AT_ONCE if winds else _TRIED_AT_ONCE
+        tried = torch.arange(max(1, min(at_once, _CELLS_AT_ONCE // self.cells)))
         keys = counter_rng.key(key, tried[:, None], torch.arange(self.cells))
-        is_open = counter_rng.uniform(keys) >= walls
+        share = walls + (most_walls - walls) * counter_rng.uniform(counter_rng.mix(keys[:, :1]))
+        is_open = counter_rng.uniform(keys) >= share
         draw = counter_rng.mix(keys) & (2**62 - 1)
         start = torch.where(is_open, draw, -1).argmax(1)
-        far = distances(self._grid(is_open), self._grid(_one_hot(start, self.cells))).flatten(1)
-        goal = torch.where(far >= min_path - 1, counter_rng.mix(draw) & (2**62 - 1), -1).max(1)
+        far, least = self._distances_from(is_open, start), torch.tensor(min_path)
+        if winds:
+            start = far.argmax(1)  # what lies far from one cell has the longest ways to others
+            far = self._distances_from(is_open, start)
+            short, long = _WINDING_SIDES
+            cells = self.side * (short + (long - short) * counter_rng.uniform(counter_rng.mix(key)))
+            least = torch.maximum(_NEAR_THE_FARTHEST * far.max(1, keepdim=True).values, cells)
+            least = least.clamp(min=min_path)
+        goal = torch.where(far >= least - 1, counter_rng.mix(draw) & (2**62 - 1), -1).max(1)
+        turned = (start % 2 == 1) & winds  # a winding path begins at either end
+        start, end = (
+            torch.where(turned, *ends)
+            for ends in ((goal.indices, start), (start, goal.indices))
+        )
         mazes = torch.where(is_open, SPACE, WALL)
-        mazes.scatter_(1, goal.indices[:, None], GOAL).scatter_(1, start[:, None], START)
+        mazes.scatter_(1, end[:, None], GOAL).scatter_(1, start[:, None], START)
         return mazes[goal.values >= 0]
+
+    def _distances_from(self, is_open: Tensor, cell: Tensor) -> Tensor:
+        """Count steps from one cell of each maze, (batch, cells)."""
+        start = self._grid(_one_hot(cell, self.cells))
+        return distances(self._grid(is_open), start).flatten(1)
 
     def _turned(self, which: Tensor) -> Tensor:
         """Return the cells that the image shows, (batch, cells), for elements 0 ... 7 of the group.

@@ -1,6 +1,7 @@
 """The parts of a training run, made from its config."""
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args
@@ -11,6 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from trm.checkpoints.native import Checkpoint
+from trm.data.loading import load_data
 from trm.data.module import PuzzleDataModule
 from trm.data.puzzles import PuzzleData
 from trm.models.recursion import RecursiveModel
@@ -51,10 +53,31 @@ def training_module(
     return DeepSupervision(model, task, optimizer, objective, seed=config.seed, **settings)
 
 
-def data_module(config: TrainingConfig | Section, task: Task, data: PuzzleData) -> PuzzleDataModule:
-    """Make the data module."""
+def data_module(
+    config: TrainingConfig | Section,
+    task: Task,
+    data: PuzzleData,
+    others: Sequence[tuple[Task, PuzzleData]] = (),
+) -> PuzzleDataModule:
+    """Make the data module; ``others`` are further sizes, as ``other_sizes`` loads them."""
     config = TrainingConfig.of(config)
-    return PuzzleDataModule(data, task, seed=config.seed, **config.train.batches)
+    settings = config.train.batches
+    settings["small_first"] = config.trainer.max_steps if settings["small_first"] else None
+    return PuzzleDataModule(data, task, seed=config.seed, others=others, **settings)
+
+
+def other_sizes(config: TrainingConfig, module: DeepSupervision) -> list[tuple[Task, PuzzleData]]:
+    """Load the puzzles of further sizes to train on, and tell the module of them.
+
+    Raises:
+        InputError: a model that has one size, or two sizes with the same number of cells
+    """
+    others = []
+    for each in config.of_other_sizes():
+        task = build(each.task, Task, "task")
+        module.add_size(task)
+        others.append((task, load_data(each.data, task)))
+    return others
 
 
 def averaging(config: TrainingConfig | Section) -> list[Callback]:

@@ -23,6 +23,7 @@ class Supervision:
     identifiers_only: bool
     plain: Section
     filling: Filling = Filling()
+    small_first: bool = False
 
     @property
     def batches(self) -> dict[str, Any]:
@@ -31,6 +32,7 @@ class Supervision:
             "batch_size": self.batch_size,
             "eval_batch_size": self.eval_batch_size,
             "filling": self.filling,
+            "small_first": self.small_first,
         }
 
     @property
@@ -142,6 +144,7 @@ class TrainingConfig:
     ckpt_path: str | None
     init_from: str | None
     plain: Section
+    sizes: list[Section] | None = None
 
     @classmethod
     def of(cls, config: "DictConfig | Section | TrainingConfig") -> "TrainingConfig":
@@ -160,6 +163,9 @@ class TrainingConfig:
             if (suggestion := nearest(name, known)).startswith("did"):
                 raise InputError(f"config key {name} does not exist; {suggestion}")
         check_between(0, 2**32 - 1, seed=self.seed)
+        for size in self.sizes or ():
+            if not isinstance(size, dict) or size.keys() - {"task", "data"}:
+                raise InputError(f"sizes: {size} must have the keys task and data, or one of them")
         if self.model.get("n") == 0:
             raise InputError("model.n=0 never shows the puzzle to the network; take n=1 or more")
         clip, precision = self.train.gradient_clip, str(self.trainer.precision)
@@ -178,7 +184,22 @@ class TrainingConfig:
         """Return the config with other values in one section."""
         return self.of({**self.plain, section: {**self.plain[section], **values}})
 
+    def of_other_sizes(self) -> "list[TrainingConfig]":
+        """Return the config with task and data of each further size to train on."""
+        return [
+            self.of({**self.plain, **_merged(self.plain, size), "sizes": None})
+            for size in self.sizes or ()
+        ]
+
     @property
     def counts_identifiers(self) -> bool:
         """Whether the model is to have as many identifiers as the data."""
         return self.model.get("identifiers", 1) is None
+
+
+def _merged(plain: Section, size: Section) -> Section:
+    """Change sections; one that has a ``_target_`` of its own takes the place of the old one."""
+    return {
+        name: change if "_target_" in change else {**plain[name], **change}
+        for name, change in size.items()
+    }

@@ -70,7 +70,6 @@ class DeepSupervision(LightningModule):
         InputError: a value out of range
     """
 
-    carry: Carry | None
     _compiled: AbstractContextManager[Any] | None
 
     def __init__(
@@ -139,12 +138,40 @@ class DeepSupervision(LightningModule):
         self._compiled = nullcontext() if compile == "off" else None
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
-        self.carry = None
+        self.carries: dict[int, Carry] = {}  # by the number of cells; one of each size
+        self.sizes = {task.cells: task}
         self.tally = Tally()  # of training metrics since they were last read
         self._halting_watch = HaltingWatch()
         self._right: Tensor | None = None  # validation hits of the current pass
         self._seen = 0
         self._lr = 0.0  # of the last step
+
+    @property
+    def carry(self) -> Carry | None:
+        """The puzzles in hand of the task's own size."""
+        return self.carries.get(self.task.cells)
+
+    def add_size(self, task: Task) -> None:
+        """Train on puzzles of another size, too; a batch has one.
+
+        Raises:
+            InputError: the model has one size, or there are such puzzles already
+        """
+        if not self.model.any_size:
+            raise InputError(
+                f"sizes: {type(self.model).__name__} is made for {self.task.name} alone; take "
+                f"model=trm_symmetric or trm_local, or sizes=null"
+            )
+        if task.cells in self.sizes:
+            raise InputError(f"sizes: there are two of {task.cells} cells; give each once")
+        self.model.on(task.structure)  # refuses what it cannot be
+        self.sizes[task.cells] = task
+
+    def model_on(self, cells: int) -> RecursiveModel:
+        """Return the model for puzzles of so many cells."""
+        if cells == self.task.cells:
+            return self.model
+        return self.model.on(self.sizes[cells].structure)
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
@@ -166,8 +193,9 @@ class DeepSupervision(LightningModule):
         slots = torch.arange(len(batch), device=batch.x_input.device)
         slots = slots + self.trainer.global_rank * len(batch)
         keys = counter_rng.key(self.seed, k, slots, _OBJECTIVE)
-        initial = self.objective.initial_state(self.model, keys)
-        carry = (self.carry or Carry.empty(batch, initial)).admit(batch, initial)
+        cells = batch.x_input.shape[1]
+        initial = self.objective.initial_state(self.model_on(cells), keys)
+        carry = (self.carries.get(cells) or Carry.empty(batch, initial)).admit(batch, initial)
 
         optimizer.zero_grad()
         states, q_hats, done, losses = [], [], [], []
@@ -187,8 +215,9 @@ class DeepSupervision(LightningModule):
 
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
         done_with = torch.cat(done)
-        self.carry = carry.advance(Batched.cat(states), done_with, self.N_sup, must_take, unroll)
-        self.tally.add(losses, torch.cat(q_hats), self.carry)
+        carry = carry.advance(Batched.cat(states), done_with, self.N_sup, must_take, unroll)
+        self.carries[cells] = carry
+        self.tally.add(losses, torch.cat(q_hats), carry)
 
     def supervise(self, carry: Carry, keys: Tensor) -> tuple[Step, StepLoss]:
         """Take the supervision steps that learn together, and score each.
@@ -205,15 +234,15 @@ class DeepSupervision(LightningModule):
             shape, device = puzzles.x_input.shape, puzzles.x_input.device
             steps_in_all = self.trainer.max_steps
             self._compiled = compiling(self.compiling, self.model, shape, device, steps_in_all)
-        losses = []
+        losses, model = [], self.model_on(puzzles.x_input.shape[1])
         for number in range(1, self.objective.unroll + 1):
             state = self.objective.before_step(state, counter_rng.key(keys, number))
             with self._compiled:
-                step = self.model(puzzles.x_input, puzzles.puzzle_id, state)
+                step = model(puzzles.x_input, puzzles.puzzle_id, state)
                 target = None
                 if self.halting == "continue":
                     last = taken + number >= self.N_sup
-                    target = continue_target(self.model, puzzles, step.state.detach(), last)
+                    target = continue_target(model, puzzles, step.state.detach(), last)
             state = step.state
             losses.append(self.objective.score(step, puzzles, self.answer_loss, target))
         return step, StepLoss.mean(losses)
@@ -261,8 +290,12 @@ class DeepSupervision(LightningModule):
         if not all_finite([*self.model.parameters(), *rows]):
             raise diverged("the weights are", self.global_step, self._lr)
         checkpoint["tally"] = self.tally.state()
-        if self.carry is not None:
-            checkpoint["carry"] = self.carry.state_dict()
+        if self.carries:
+            checkpoint["carry"] = {
+                self._carry_name(cells, name): tensor
+                for cells, carry in self.carries.items()
+                for name, tensor in carry.state_dict().items()
+            }
         if self.model.identifiers is not None:
             checkpoint["identifiers"] = self.model.identifiers.weights
 
@@ -271,11 +304,25 @@ class DeepSupervision(LightningModule):
         device = self.trainer.strategy.root_device
         self.tally.restore(checkpoint.get("tally"), device)
         if "carry" in checkpoint:
-            grid = torch.zeros(1, 1, dtype=torch.int64)
-            form = Carry.empty(Batch(grid, grid, grid[0]), self.model.initial_state(1))
-            self.carry = form.restored(checkpoint["carry"], device)
+            for cells, saved in self._saved_carries(checkpoint["carry"]).items():
+                grid = torch.zeros(1, 1, dtype=torch.int64)
+                initial = self.model_on(cells).initial_state(1)
+                form = Carry.empty(Batch(grid, grid, grid[0]), initial)
+                self.carries[cells] = form.restored(saved, device)
         if self.model.identifiers is not None:
             self.model.identifiers.weights.copy_(checkpoint["identifiers"])
+
+    def _carry_name(self, cells: int, name: str) -> str:
+        """Name a tensor of a carry in a checkpoint; those of the task's own size have no prefix."""
+        return name if cells == self.task.cells else f"{cells}/{name}"
+
+    def _saved_carries(self, saved: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+        """Sort what ``_carry_name`` named by the number of cells."""
+        carries: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in saved.items():
+            cells, _, rest = name.rpartition("/")
+            carries.setdefault(int(cells) if cells else self.task.cells, {})[rest] = tensor
+        return carries
 
     def _slices(self, batch_size: int) -> Iterator[tuple[slice, bool]]:
         """Yield the micro-batches and whether each is the last."""
