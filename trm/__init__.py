@@ -27,7 +27,7 @@ _PUBLIC = {
     "PuzzleData": "trm.data.puzzles",
     "PuzzleSet": "trm.data.puzzles",
     "Objective": "trm.training.objectives",
-    "disturbed": "trm.training.objectives",
+    "disturbed": "trm.support.batched",
     "CompositeOptimizer": "trm.training.optimizers",
     "Layout": "trm.checkpoints.layouts.base",
     "load": "trm.checkpoints.opening",
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from trm.tasks.base import Task
     from trm.tasks.maze import Maze
     from trm.tasks.sudoku import Sudoku
-    from trm.training.objectives import Objective, disturbed
+    from trm.training.objectives import Objective
     from trm.training.optimizers import CompositeOptimizer
 
 

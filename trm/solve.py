@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -31,7 +31,8 @@ _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
 _SOLVED, _FAILED = 0, 1  # exit status
 
 _HELP = {
-    "max_steps": "supervision steps at most (16)",
+    "max_steps": "supervision steps at most (16, or as many as in training if that is more; with a "
+    "search 20 times as many as in training)",
     "rollouts": "trajectories from different starts (1)",
     "views": "symmetric copies of each puzzle (1)",
     "start": "where further rollouts begin (random)",
@@ -89,12 +90,19 @@ def _parser() -> argparse.ArgumentParser:
         kind = str if choices else hints[name] if hints[name] in (str, float) else int
         flag = f"--{name.replace('_', '-')}"
         compute.add_argument(flag, type=kind, choices=choices or None, help=description)
+    compute.add_argument(
+        "--no-search",
+        action="store_true",
+        help="do not write cells into a puzzle that is hard and think on (where there are rules)",
+    )
     return parser
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = {field.name: getattr(options, field.name) for field in fields(Compute)}
+    settings = {name: getattr(options, name) for name in _HELP}
     changes = {name: value for name, value in settings.items() if value is not None}
+    if options.no_search:
+        changes["search"] = None
     device = pick_device(options.device)
     solver = Solver.load(
         options.checkpoint,
@@ -111,7 +119,7 @@ def _run(options: argparse.Namespace) -> int:
     while part := list(islice(puzzles, _AT_ONCE)):
         for solution in _solved(solver, part, options.id):
             counts["answered" if not solution.failed else "failed"] += 1
-            _print(solver.task, solution, options.json, several)
+            _print(solver.of_size(len(solution.puzzle)).task, solution, options.json, several)
         sys.stdout.flush()
     if several:
         speed = counts.total() / max(time.perf_counter() - start, 1e-9)
@@ -156,7 +164,7 @@ def _solved(solver: Solver, part: list[tuple[str, str]], puzzle_id: int) -> Iter
     unread: dict[int, Solution] = {}
     for place, (name, text) in enumerate(part):
         try:
-            tokens.append(solver.task.encode(text))
+            tokens.append(solver.tokens(text))
         except InputError as error:
             unread[place] = Solution(text, None, None, f"{name}: {error}")
     solutions = iter(solver.solve_tokens(tokens, puzzle_id))
@@ -197,6 +205,8 @@ def _verdict(solution: Solution, with_time: bool = True) -> str:
     steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
     if solution.total_steps > solution.steps:
         steps += f" ({solution.total_steps} over all trajectories)"
+    if solution.pins or solution.restarts:
+        steps += f", found by search: {solution.pins} cells pinned, {solution.restarts} restarts"
     time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""
     return (
         f"{verdict}; {steps}{time_s}, says solved with "
@@ -212,9 +222,10 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
 
     if options.puzzle == ["-"] or len(options.puzzle) != 1:
         raise InputError("--picture draws one puzzle; give it as the argument")
+    ((_, text),) = _from_arguments(options.puzzle)
+    solver = solver.of_size(len(text))
     task, steps = solver.task, solver.compute.max_steps
     assert steps is not None, "for_model fills it in"
-    ((_, text),) = _from_arguments(options.puzzle)
     x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))

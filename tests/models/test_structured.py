@@ -58,7 +58,9 @@ def test_permuted_puzzle_from_permuted_start_gives_permuted_logits(
     model, x_input = symmetric(task, states=states, n=3, layers=2), puzzles(task)
     symmetry = task.symmetries(counter_rng.key(3, torch.arange(len(x_input))))
     start = model.initial_state(len(x_input), torch.Generator().manual_seed(1))
-    moved = State(*(moved_sites(task, symmetry, h) if h.dim() > 2 else h for h in vars(start).values()))
+    moved = State(
+        *(moved_sites(task, symmetry, h) if h.dim() > 2 else h for h in vars(start).values())
+    )
     ids = torch.zeros(len(x_input), dtype=torch.int64)
     plain, image = model(x_input, ids, start), model(symmetry(x_input), ids, moved)
 

@@ -8,9 +8,10 @@ import torch
 from tests.conftest import same, tiny_model
 from trm import InputError
 from trm.support import counter_rng
+from trm.support.batched import disturbed
 from trm.train import run_training
 from trm.training.losses import StepLoss
-from trm.training.objectives import Objective, disturbed
+from trm.training.objectives import Objective
 
 UNROLLED = "objective=unroll", "objective.unroll=3", "recursion.T=1", "objective.start=random"
 

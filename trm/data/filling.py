@@ -35,7 +35,8 @@ class Filling:
         check_between(0, 1, "train.filling.", untouched=self.untouched, wrong=self.wrong)
         if self.untouched + self.wrong > 1:
             raise InputError(
-                f"train.filling.untouched={self.untouched} and wrong={self.wrong} are more than all puzzles"
+                f"train.filling.untouched={self.untouched} and wrong={self.wrong} are more than "
+                "all puzzles"
             )
 
     def check(self, task: Task) -> None:
@@ -46,8 +47,8 @@ class Filling:
         """
         if self.untouched < 1 and task.blank is None:
             raise InputError(
-                f"train.filling.untouched={self.untouched}: {task.name} has no open cells that could be "
-                "filled in; take train.filling.untouched=1"
+                f"train.filling.untouched={self.untouched}: {task.name} has no open cells that "
+                "could be filled in; take train.filling.untouched=1"
             )
 
     def __call__(
@@ -77,3 +78,6 @@ class Filling:
         other = (y_true - task.blank - 1 + step) % symbols + task.blank + 1
         x_input = torch.where(filled, torch.where(wrong, other, y_true), x_input)
         return x_input, torch.where(wrong.any(1, keepdim=True), PAD, y_true)
+
+
+UNTOUCHED = Filling()

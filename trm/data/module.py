@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from trm.data.filling import Filling
+from trm.data.filling import UNTOUCHED, Filling
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch, MixedSampler, Sampler
 from trm.support.errors import check_at_least
@@ -45,7 +45,7 @@ class PuzzleDataModule(LightningDataModule):
         batch_size: int,
         eval_batch_size: int,
         seed: int,
-        filling: Filling = Filling(),  # noqa: B008  # frozen
+        filling: Filling = UNTOUCHED,
         others: Sequence[tuple[Task, PuzzleData]] = (),
         small_first: int | None = None,
     ) -> None:

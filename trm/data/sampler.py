@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trm.data.filling import Filling
+from trm.data.filling import UNTOUCHED, Filling
 from trm.data.puzzles import Puzzles
 from trm.support import counter_rng
 from trm.support.batched import Batched
@@ -64,7 +64,7 @@ class Sampler:
         seed: int,
         augmentations: int | None,
         device: torch.device | str = "cpu",
-        filling: Filling = Filling(),  # noqa: B008  # frozen
+        filling: Filling = UNTOUCHED,
     ) -> None:
         self.task, self.batch_size, self.seed = task, batch_size, seed
         self.augmentations, self.filling = augmentations, filling

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from trm.inference.search import Search
 from trm.inference.selectors import Stop, selector
 from trm.models.recursion import RecursiveModel
 from trm.support.errors import InputError, check_at_least, check_between, check_choice
@@ -34,7 +35,8 @@ class Compute:
             solved, or the first whose answer obeys the rules. ``select`` then chooses among those
             that ended it
         sure: halting probability above which a trajectory counts as saying so
-        seed: of starts, noise and views
+        seed: of starts, noise, views and guesses
+        search: how a trajectory goes on that has thought and found no answer; None for just so
 
     Raises:
         InputError: a value that cannot be, or rollouts that would all be equal
@@ -49,6 +51,7 @@ class Compute:
     stop: Stop = "all"
     sure: float = 0.5
     seed: int = 0
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         check_choice(get_args(Start), start=self.start)
@@ -64,7 +67,7 @@ class Compute:
             raise InputError(
                 f"noise={self.noise} is for rollouts beyond the first; give rollouts=2 or more"
             )
-        if self.rollouts > 1 and self.start == "fixed" and not self.noise:
+        if self.rollouts > 1 and self.start == "fixed" and not self.noise and not self.search:
             raise InputError(
                 f"rollouts={self.rollouts} with start=fixed and noise=0 would all be equal; choose "
                 f"start=random or a noise such as 0.3"
@@ -87,4 +90,5 @@ class Compute:
                 f"select=halting, and stop=first_halted or stop=all"
             )
         steps = N_sup if self.max_steps is None else self.max_steps
-        return replace(self, max_steps=1 if model.one_pass else steps)
+        search = self.search and self.search.for_model(task, N_sup)
+        return replace(self, max_steps=1 if model.one_pass else steps, search=search)

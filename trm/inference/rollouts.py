@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from trm.inference.compute import Compute
+from trm.inference.search import Search, guess_keys, start_keys
 from trm.inference.selectors import Signals, candidates, select_trajectory
 from trm.inference.starts import first_states, views, with_noise
-from trm.models.likelihoods import answer_loss
-from trm.models.recursion import RecursiveModel, Trained, halting_logit
+from trm.models.likelihoods import answer_loss, probabilities
+from trm.models.recursion import RecursiveModel, Step, Trained, halting_logit
 from trm.support import counter_rng
-from trm.support.batched import Batched
+from trm.support.batched import Batched, disturbed
 from trm.support.devices import autocast
 from trm.tasks.base import Symmetry, Task
 
@@ -28,6 +29,8 @@ class RolloutStep:
         signals: of (batch, R) trajectories
         ended: puzzles that leave with this step, (batch,) bool
         choice: number of the trajectory that answers if this is the end, (batch,) int64
+        pins: cells that search has written since the last start, (batch, R) int64
+        restarts: how often search started anew, (batch, R) int64
     """
 
     index: Tensor
@@ -36,6 +39,8 @@ class RolloutStep:
     signals: Signals
     ended: Tensor
     choice: Tensor
+    pins: Tensor
+    restarts: Tensor
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,12 @@ class _PuzzlesInHand(Batched):
 
     index: Tensor  # (batch,)
     steps: Tensor  # (batch,)
-    x_input: Tensor  # (batch, R, cells), turned
+    question: Tensor  # (batch, cells)
+    x_input: Tensor  # (batch, R, cells), turned, with the pins of a search
     puzzle_id: Tensor  # (batch, R)
     state: Batched  # (batch, R, ...)
+    since: Tensor  # (batch, R), steps since the last start
+    restarts: Tensor  # (batch, R)
 
 
 @torch.inference_mode()
@@ -110,6 +118,7 @@ class _Runner:
         self.precision = precision
         self.x_input, self.puzzle_id = x_input, puzzle_id
         self.loss = answer_loss(trained.loss)
+        self.search = compute.search
         self.device = next(model.parameters()).device
         # Trajectory r · views + v is view v of rollout r.
         numbers = torch.arange(compute.rollouts, device=self.device)
@@ -122,14 +131,21 @@ class _Runner:
     def admit(self, first: int, last: int) -> _PuzzlesInHand:
         """Prepare puzzles ``first`` to ``last``."""
         shape = last - first, self.compute.trajectories
-        x_input = self.x_input[first:last].to(self.device).long()
+        question = self.x_input[first:last].to(self.device).long()
         return _PuzzlesInHand(
             torch.arange(first, last, device=self.device),
             torch.zeros(shape[0], dtype=torch.int64, device=self.device),
-            _turned(self.there, x_input.repeat_interleave(shape[1], 0)).view(*shape, -1),
+            question,
+            self._shown(question),
             self.puzzle_id[first:last].to(self.device)[:, None].expand(shape),
             self.start.map(lambda h: h.expand(shape[0], *h.shape)),
+            *torch.zeros(2, *shape, dtype=torch.int64, device=self.device),
         )
+
+    def _shown(self, question: Tensor) -> Tensor:
+        """Return puzzles as their trajectories see them at first, (batch, R, cells) int64."""
+        R = self.compute.trajectories
+        return _turned(self.there, question.repeat_interleave(R, 0)).unflatten(0, (-1, R))
 
     def step(self, batch: _PuzzlesInHand) -> tuple[_PuzzlesInHand, RolloutStep]:
         """Take one supervision step with all puzzles in hand."""
@@ -144,8 +160,9 @@ class _Runner:
         turned = out.y_hat.argmax(-1)
         y = _turned(self.back, turned)
         valid = torch.zeros(len(y), dtype=torch.bool, device=self.device)
+        question = batch.question.repeat_interleave(shape[1], 0)
         if self.task.has_rules:
-            valid = self.task.is_valid(_turned(self.back, x_input), y)
+            valid = self.task.is_valid(question, y)
         signals = Signals(
             halting_logit(out, self.trained.halting).float().view(shape),
             torch.stack(_changes(out.state, state), 1).view(*shape, -1),
@@ -162,9 +179,40 @@ class _Runner:
             signals,
             ended=among.any(1) | (steps >= compute.max_steps),
             choice=select_trajectory(compute.select, signals, among),
+            pins=(_turned(self.back, x_input) != question).sum(1).view(shape),
+            restarts=batch.restarts,
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
-        return replace(batch, steps=steps, state=state), step
+        batch = replace(batch, steps=steps, state=state, since=batch.since + 1)
+        return batch if self.search is None else self._search_on(self.search, batch, out), step
+
+    def _search_on(self, search: Search, batch: _PuzzlesInHand, out: Step) -> _PuzzlesInHand:
+        """Pin cells of the trajectories that are due, or let them start anew."""
+        shape, task = batch.since.shape, self.task
+        is_due = search.is_due(batch.since.flatten())
+        if not is_due.any():
+            return batch
+        assert task.blank is not None, "checked when the search was set up"
+        where = self.rollouts.repeat(len(batch)), batch.steps.repeat_interleave(shape[1])
+        chances = probabilities(self.trained.loss, out.y_hat)
+        keys = guess_keys(self.compute.seed, *where)
+        x_input = search.pins(batch.x_input.flatten(0, 1), chances, is_due, task.blank, keys)
+        dead = task.contradicts(x_input)
+        if out.contradiction is not None:
+            dead |= out.contradiction > 0
+        dead &= is_due
+        state = batch.state.map(lambda h: h.flatten(0, 1))
+        anew = disturbed(state, start_keys(self.compute.seed, *where), 0.0, 1.0)
+        dead_here = dead.view(shape)
+        return replace(
+            batch,
+            x_input=torch.where(
+                dead_here[..., None], self._shown(batch.question), x_input.view(*shape, -1)
+            ),
+            state=anew.where(dead, state).map(lambda h: h.unflatten(0, shape)),
+            since=torch.where(dead_here, 0, batch.since),
+            restarts=batch.restarts + dead_here,
+        )
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Solve puzzles: text in, checked answers out."""
 
+import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +14,7 @@ import torch
 from trm.checkpoints.opening import open_model
 from trm.inference.compute import Compute
 from trm.inference.rollouts import RolloutStep, rollout
+from trm.inference.search import Search
 from trm.models.recursion import RecursiveModel, Trained
 from trm.support.build import check_arguments
 from trm.support.devices import Precision, pick_device, pick_precision
@@ -19,7 +22,8 @@ from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
 
 _BATCH_SIZE = {"cpu": 64}  # by kind of device, see experiments/LOG.md
-_STEPS = 16  # supervision steps at most: more than training had may help, and solved puzzles leave
+_STEPS = 16  # supervision steps at least: more than training had may help, and solved puzzles leave
+_SEARCH_STEPS = 20  # with a search, times as many as in training
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Solution:
         confidence: mean over cells of the probability of the token chosen; None likewise
         steps: supervision steps of the trajectory that answered
         total_steps: of all its trajectories
+        pins: cells that a search had written into the puzzle when it was answered
+        restarts: how often the search had started anew
         time_s: seconds from the start of the call until this puzzle was answered
     """
 
@@ -46,6 +52,8 @@ class Solution:
     confidence: float | None = None
     steps: int = 0
     total_steps: int = 0
+    pins: int = 0
+    restarts: int = 0
     time_s: float = 0.0
 
     @property
@@ -54,20 +62,31 @@ class Solution:
         return self.answer is None or self.valid is False
 
 
-def default_compute(task: Task, **changes: Any) -> Compute:
+def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     """Return how much a solver thinks unless told otherwise, with some values changed.
+
+    Args:
+        task: decides whether rules can end a puzzle, and whether there are cells to search
+        N_sup: supervision steps in training
+        changes: of the values of ``Compute``
 
     Raises:
         InputError: a value that ``Compute`` does not have, or not of that kind
     """
     check_arguments(Compute, changes, "compute")
     stop = "first_valid" if task.has_rules else "first_halted"
-    settings: dict[str, Any] = {"max_steps": _STEPS, "stop": stop} | changes
+    searches = task.blank is not None and task.has_rules and changes.get("search", True)
+    steps = _SEARCH_STEPS * N_sup if searches else max(_STEPS, N_sup)
+    settings: dict[str, Any] = {"max_steps": steps, "stop": stop} | changes
+    if searches:
+        settings.setdefault("search", Search())
     return Compute(**settings)
 
 
 def _check_fits(model: RecursiveModel, task: Task) -> None:
     """Refuse a model that was made for puzzles of another size."""
+    if model.any_size:
+        return
     settings = model.settings()
     for name, value in {"seq_len": task.cells, "vocab_size": task.vocab_size}.items():
         if settings.get(name, value) != value:
@@ -113,14 +132,16 @@ class Solver:
         check_at_least(1, batch_size=batch_size)
         check_choice(get_args(Precision), precision=precision)
         device = pick_device(device) if isinstance(device, str) else device
+        model = model.on(task.structure)
         self.model = (model if device is None else model.to(device)).eval()
         self.task = task
         self.trained = Trained(halting=model.halting) if trained is None else trained
-        compute = default_compute(task) if compute is None else compute
+        compute = default_compute(task, self.trained.N_sup) if compute is None else compute
         self.compute = compute.for_model(task, model, self.trained.N_sup)
         device = next(self.model.parameters()).device
         self.batch_size = batch_size or _BATCH_SIZE.get(device.type, 256)
         self.precision = pick_precision(precision, device)
+        self._others: dict[int, Solver] = {}  # by the number of cells
 
     @classmethod
     def load(
@@ -158,7 +179,8 @@ class Solver:
                 f"and task to trm.Solver"
             )
         _check_fits(opened.model, task)
-        compute = default_compute(task, **changes) if compute is None else compute
+        if compute is None:
+            compute = default_compute(task, opened.trained.N_sup, **changes)
         return cls(opened.model, task, compute, opened.trained, batch_size, device, precision)
 
     def solve(
@@ -184,13 +206,49 @@ class Solver:
         if isinstance(puzzles, np.ndarray | torch.Tensor):
             one = puzzles.shape in ((self.task.cells,), self.task.grid_shape)
         each: Iterable[Any] = [puzzles] if one else puzzles
-        tokens = [self.task.encode(p) if isinstance(p, str) else self._tokens(p) for p in each]
-        return self.solve_tokens(tokens, puzzle_id)
+        return self.solve_tokens([self.tokens(puzzle) for puzzle in each], puzzle_id)
+
+    def tokens(self, puzzle: str | np.ndarray | torch.Tensor) -> np.ndarray:
+        """Encode a puzzle of any size that the model takes, (cells,) uint8; see ``solve``."""
+        cells = len(puzzle) if isinstance(puzzle, str) else math.prod(puzzle.shape)
+        there = self.of_size(cells)
+        return there.task.encode(puzzle) if isinstance(puzzle, str) else there._checked(puzzle)
+
+    def of_size(self, cells: int) -> "Solver":
+        """Return the solver for puzzles of so many cells: the same model, if it has any size.
+
+        The solver itself where model or task have no such size.
+        """
+        if cells == self.task.cells or not self.model.any_size:
+            return self
+        if cells not in self._others:
+            task = self.task.of_size(cells)
+            if task is None:
+                return self
+            there = copy.copy(self)
+            there.task, there.model = task, self.model.on(task.structure)
+            self._others[cells] = there
+        return self._others[cells]
 
     def solve_tokens(
         self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] = 0
     ) -> list[Solution]:
-        """Answer puzzles given as (cells,) uint8 tokens; see ``solve``."""
+        """Answer puzzles given as (cells,) uint8 tokens, of one size or several; see ``solve``."""
+        sizes = {len(grid) for grid in tokens}
+        if sizes <= {self.task.cells}:
+            return self._solve_tokens(tokens, puzzle_id)
+        ids = self.identifiers(puzzle_id, len(tokens))
+        solutions: dict[int, Solution] = {}
+        for cells in sorted(sizes):
+            places = [place for place, grid in enumerate(tokens) if len(grid) == cells]
+            some = [tokens[place] for place in places]
+            found = self.of_size(cells)._solve_tokens(some, ids[places])
+            solutions |= dict(zip(places, found, strict=True))
+        return [solutions[place] for place in range(len(tokens))]
+
+    def _solve_tokens(
+        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray
+    ) -> list[Solution]:
         start = time.perf_counter()
         solutions = [self._without_model(grid) for grid in tokens]
         unsolved = [i for i, solution in enumerate(solutions) if solution is None]
@@ -205,7 +263,7 @@ class Solver:
                     solutions[unsolved[place]] = replace(solution, time_s=time_s)
         return [solution for solution in solutions if solution is not None]
 
-    def identifiers(self, puzzle_id: int | Sequence[int], puzzles: int) -> np.ndarray:
+    def identifiers(self, puzzle_id: int | Sequence[int] | np.ndarray, puzzles: int) -> np.ndarray:
         """Return one identifier per puzzle, (puzzles,) int64.
 
         Raises:
@@ -224,7 +282,7 @@ class Solver:
                 )
         return np.broadcast_to(ids, puzzles)
 
-    def _tokens(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
+    def _checked(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
         """Check the tokens of a puzzle that is no text; return (cells,) uint8."""
         task = self.task
         grid = np.asarray(puzzle.cpu() if isinstance(puzzle, torch.Tensor) else puzzle)
@@ -268,9 +326,11 @@ class Solver:
             signals.halting.sigmoid().tolist(),
             signals.confidence.tolist(),
             step.steps[rows].tolist(),
+            step.pins[at].tolist(),
+            step.restarts[at].tolist(),
             strict=True,
         )
-        for place, y, valid, halting_probability, confidence, steps in plain:
+        for place, y, valid, halting_probability, confidence, steps, pins, restarts in plain:
             question, problem = x_input[place].numpy(), None
             if self.task.has_rules and not valid:
                 problem = f"not solved: {self.task.explain(question, y)}"
@@ -285,5 +345,7 @@ class Solver:
                     confidence,
                     steps,
                     steps * self.compute.trajectories,
+                    pins,
+                    restarts,
                 ),
             )

@@ -6,7 +6,7 @@ from torch import Tensor
 from trm.inference.compute import Compute
 from trm.models.recursion import RecursiveModel
 from trm.support import counter_rng
-from trm.support.batched import Batched
+from trm.support.batched import Batched, disturbed
 from trm.support.errors import InputError
 from trm.tasks.base import Symmetry, Task
 
@@ -56,9 +56,5 @@ def with_noise(state: Batched, compute: Compute, rollout: Tensor, step: Tensor) 
         rollout: number of each, (batch,) int64
         step: supervision steps taken before, (batch,) int64
     """
-    scale, noisy = compute.noise * (rollout > 0), {}
-    for part, (name, h) in enumerate(state.tensors()):
-        keys = counter_rng.key(compute.seed, _NOISE, part, rollout, step)
-        normal = counter_rng.normal(keys, h[0].numel()).view_as(h)
-        noisy[name] = h + (scale.view(-1, *[1] * (h.dim() - 1)) * normal).to(h.dtype)
-    return state.with_tensors(noisy)
+    keys = counter_rng.key(compute.seed, _NOISE, rollout, step)
+    return disturbed(state, keys, 1.0, compute.noise * (rollout > 0))

@@ -25,13 +25,26 @@ def stablemax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:
     Returns:
         one loss per cell, (...), float32 or wider
     """
-    x = y_hat.to(torch.promote_types(y_hat.dtype, torch.float32))
-    # clamp keeps the branch not taken finite, for its gradient would be NaN otherwise
-    s = torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+    s = _stable(y_hat)
     token = y_true.unsqueeze(-1)
     right = s.gather(-1, token).squeeze(-1)
     wrong = s.scatter(-1, token, 0).sum(-1)
     return torch.log1p(wrong / right)
+
+
+def _stable(y_hat: Tensor) -> Tensor:
+    """Return ``s`` of stable-max."""
+    x = y_hat.to(torch.promote_types(y_hat.dtype, torch.float32))
+    # clamp keeps the branch not taken finite, for its gradient would be NaN otherwise
+    return torch.where(x < 0, 1 / (1 - x.clamp(max=0)), x + 1)
+
+
+def probabilities(name: str, y_hat: Tensor) -> Tensor:
+    """Return the probabilities of all tokens under an answer loss, (..., vocab)."""
+    if name == "softmax":
+        return y_hat.float().softmax(-1)
+    s = _stable(y_hat)
+    return s / s.sum(-1, keepdim=True)
 
 
 def softmax_cross_entropy(y_hat: Tensor, y_true: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from trm.support import counter_rng
+
 
 class Batched:
     """What a frozen dataclass of tensors can do row by row, written once.
@@ -80,3 +82,20 @@ class Batched:
             nested = isinstance(value, Batched)
             parts[field.name] = value.with_tensors(named, f"{name}.") if nested else named[name]
         return type(self)(**parts)
+
+
+def disturbed(state: Batched, keys: Tensor, keep: float, noise: float | Tensor) -> Batched:
+    """Return ``keep · state + noise · N(0, 1)``, drawn for every entry of every puzzle.
+
+    Args:
+        state: (batch, ...) tensors
+        keys: of the draws, (batch,) int64
+        keep: share of the state
+        noise: standard deviation, one for all or (batch,)
+    """
+    parts = {}
+    for number, (name, part) in enumerate(state.tensors()):
+        drawn = counter_rng.normal(counter_rng.key(keys, number), part[0].numel())
+        scaled = (noise[:, None] if isinstance(noise, Tensor) else noise) * drawn
+        parts[name] = (keep * part + scaled.view_as(part)).to(part.dtype)
+    return state.with_tensors(parts)

@@ -181,6 +181,17 @@ class Task(ABC):
     def is_valid(self, x_input: Tensor, y: Tensor) -> Tensor:
         """Mark, as (batch,) bool, the answers that obey the rules, without the label."""
 
+    def contradicts(self, x_input: Tensor) -> Tensor:
+        """Mark, as (batch,) bool, puzzles that clearly have no answer; none unless a task says.
+
+        What it marks must have none; what it does not mark may have none, too.
+        """
+        return torch.zeros(len(x_input), dtype=torch.bool, device=x_input.device)
+
+    def of_size(self, cells: int) -> "Task | None":
+        """Return the task of such puzzles with so many cells; None if there is none."""
+        return None
+
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken by (cells,) ``x_input``, or by ``y`` as its answer.
 

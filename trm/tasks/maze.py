@@ -1,6 +1,7 @@
 """Mazes: the shortest way from S to G on a square grid."""
 
 from itertools import count
+from math import isqrt
 
 import numpy as np
 import torch
@@ -120,6 +121,11 @@ class Maze(Task):
             walked.scatter_(1, here[:, None], True)
         on_path = walked[:, inner.to(x_input.device)] & (x_input == SPACE)
         return torch.where(on_path, PATH, x_input.long())
+
+    def of_size(self, cells: int) -> "Maze | None":
+        """Return the maze with so many cells."""
+        side = isqrt(cells)
+        return Maze(side) if side * side == cells and side > 1 else None
 
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken first."""
@@ -249,8 +255,7 @@ class Maze(Task):
         goal = torch.where(far >= least - 1, counter_rng.mix(draw) & (2**62 - 1), -1).max(1)
         turned = (start % 2 == 1) & winds  # a winding path begins at either end
         start, end = (
-            torch.where(turned, *ends)
-            for ends in ((goal.indices, start), (start, goal.indices))
+            torch.where(turned, *ends) for ends in ((goal.indices, start), (start, goal.indices))
         )
         mazes = torch.where(is_open, SPACE, WALL)
         mazes.scatter_(1, end[:, None], GOAL).scatter_(1, start[:, None], START)

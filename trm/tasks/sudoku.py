@@ -2,6 +2,7 @@
 
 import string
 from functools import cached_property
+from math import isqrt
 
 import numpy as np
 import torch
@@ -67,6 +68,12 @@ class Sudoku(Task):
         """Cells of every row, column and box, in this order: (3 * size, size) int64."""
         return np.concatenate([*self.groups.values()])
 
+    @cached_property
+    def units_of_cell(self) -> np.ndarray:
+        """Row, column and box of every cell, as numbers of ``units``: (cells, 3) int64."""
+        row, column = np.divmod(np.arange(self.cells), self.size)
+        return np.stack([row, self.size + column, 2 * self.size + self.box_of_cell], 1)
+
     def symmetries(self, keys: Tensor) -> Symmetry:
         """Permute digits, rows in bands, bands, columns in stacks, stacks; transpose squares.
 
@@ -126,6 +133,31 @@ class Sudoku(Task):
         full = 2**self.vocab_size - 4
         keeps_clues = ((x_input == BLANK) | (x_input == y)).all(dim=1)
         return (bits[:, units].sum(-1) == full).all(dim=1) & keeps_clues
+
+    def contradicts(self, x_input: Tensor) -> Tensor:
+        """Mark grids with a digit twice in a unit, or with a cell or digit that nothing is left to.
+
+        What is left is what no filled cell forbids at once; nothing is concluded further.
+        """
+        digits = torch.arange(self.size, device=x_input.device) + BLANK + 1
+        here = x_input[:, :, None] == digits  # (batch, cells, digits)
+        units = torch.from_numpy(self.units).to(x_input.device)
+        held = here[:, units]  # (batch, units, cells of it, digits)
+        count = held.sum(2)
+        of_cell = torch.from_numpy(self.units_of_cell).to(x_input.device)
+        seen = (count > 0)[:, of_cell].any(2)
+        left = here | (~seen & (x_input == BLANK)[:, :, None])
+        homeless = (left[:, units].any(2) == 0).any(-1).any(-1)
+        return (count > 1).any(-1).any(-1) | (~left.any(-1)).any(-1) | homeless
+
+    def of_size(self, cells: int) -> "Sudoku | None":
+        """Return the Sudoku with so many cells, its boxes as square as can be, wider than tall."""
+        if cells == self.cells:
+            return self
+        side = isqrt(cells)
+        rows = max((r for r in range(2, isqrt(side) + 1) if side % r == 0), default=0)
+        fits = side * side == cells and rows > 0 and side <= len(_DIGITS)
+        return Sudoku(rows, side // rows) if fits else None
 
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken first; an answer must also be complete and keep the clues."""

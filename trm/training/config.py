@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig
 
-from trm.data.filling import Filling
+from trm.data.filling import UNTOUCHED, Filling
 from trm.support.build import nearest
 from trm.support.errors import InputError, check_at_least, check_between
 from trm.support.sections import Section, read, resolved
@@ -22,7 +22,7 @@ class Supervision:
     gradient_clip: float | None
     identifiers_only: bool
     plain: Section
-    filling: Filling = Filling()
+    filling: Filling = UNTOUCHED
     small_first: bool = False
 
     @property

@@ -14,7 +14,6 @@ from trm.support.batched import Batched
 from trm.tasks.base import PAD
 
 
-
 @dataclass(frozen=True)
 class StepLoss:
     """Losses and hits of one supervision step, or means over several; all (batch,).

@@ -8,8 +8,7 @@ from torch import Tensor
 from trm.data.sampler import Batch
 from trm.models.likelihoods import AnswerLoss
 from trm.models.recursion import RecursiveModel, Step
-from trm.support import counter_rng
-from trm.support.batched import Batched
+from trm.support.batched import Batched, disturbed
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import PAD
 from trm.training.losses import StepLoss, step_loss
@@ -95,25 +94,3 @@ class Objective:
             reduction="none",
         )
         return loss.plus(contradiction=self.contradiction_weight * said)
-
-
-def disturbed(state: Batched, keys: Tensor, keep: float, noise: float) -> Batched:
-    """Return ``keep · state + noise · N(0, 1)``, drawn for every entry of every puzzle.
-
-    Args:
-        state: (batch, ...) tensors
-        keys: of the draws, (batch,) int64
-        keep: share of the state
-        noise: standard deviation
-    """
-    parts = dict(state.tensors())
-    return state.with_tensors(
-        {
-            name: (
-                keep * part
-                + noise
-                * counter_rng.normal(counter_rng.key(keys, number), part[0].numel()).view_as(part)
-            ).to(part.dtype)
-            for number, (name, part) in enumerate(parts.items())
-        }
-    )
