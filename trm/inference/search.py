@@ -54,7 +54,8 @@ class Search:
 
     def is_due(self, steps: Tensor) -> Tensor:
         """Mark, as bool, trajectories that pin now, so many steps after their start."""
-        assert self.think and self.every, "for_model fills them in"
+        assert self.think, "for_model fills it in"
+        assert self.every, "likewise"
         return (steps >= self.think) & ((steps - self.think) % self.every == 0)
 
     def pins(
