@@ -4,7 +4,7 @@ from inspect import signature
 
 import pytest
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from tests.conftest import compose
@@ -12,7 +12,8 @@ from trm.checkpoints.native import build_model
 from trm.commands import CONF
 from trm.support.build import build
 from trm.tasks import Task
-from trm.training.module import DeepSupervision
+from trm.training.assembly import training_module
+from trm.training.config import TrainingConfig
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TRM = "experiment=sudoku_extreme_mlp"
@@ -30,14 +31,12 @@ def built(*overrides):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(experiment):
     experiment = f"experiment={experiment}"
-    cfg = compose("train", experiment)
     config, model = built(experiment)
     task = build(config["task"], Task, "task")
-    settings = config["train"]
-    del settings["batch_size"], settings["eval_batch_size"]
-    optimizer = instantiate(cfg.optimizer, _convert_="all")
-    module = DeepSupervision(model, task, optimizer, **settings)
-    assert module.make_optimizer(torch.nn.Linear(1, 1).parameters()).param_groups[0]["lr"] > 0
+    module = training_module(config, task, model)
+    assert module.make_optimizer(model.named_parameters()).param_groups[0]["lr"] > 0
+    for size in TrainingConfig.of(config).of_other_sizes():
+        module.add_size(build(size.task, Task, "task"))
 
 
 @pytest.mark.parametrize("experiment", ["maze_hard", "arc1", "arc2"])

@@ -1,6 +1,6 @@
 """Configs with types: what is read, what is refused and in which words, what stays plain."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import pytest
@@ -40,7 +40,9 @@ def test_a_change_leaves_the_config_it_was_made_from():
 
 def test_every_key_of_train_is_somebodys():
     config = TrainingConfig.of(compose("train"))
-    assert config.train.settings | config.train.batch_sizes == config.plain["train"]
+    filling = asdict(config.train.filling)
+    batches = config.train.batches | {"filling": filling}
+    assert config.train.settings | batches == config.plain["train"]
     assert set(config.__dataclass_fields__) == {*config.plain, "plain"}
 
 

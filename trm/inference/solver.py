@@ -1,7 +1,6 @@
 """Solve puzzles: text in, checked answers out."""
 
 import copy
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -210,9 +209,10 @@ class Solver:
 
     def tokens(self, puzzle: str | np.ndarray | torch.Tensor) -> np.ndarray:
         """Encode a puzzle of any size that the model takes, (cells,) uint8; see ``solve``."""
-        cells = len(puzzle) if isinstance(puzzle, str) else math.prod(puzzle.shape)
-        there = self.of_size(cells)
-        return there.task.encode(puzzle) if isinstance(puzzle, str) else there._checked(puzzle)
+        if isinstance(puzzle, str):
+            return self.of_size(len(puzzle)).task.encode(puzzle)
+        grid = np.asarray(puzzle.cpu() if isinstance(puzzle, torch.Tensor) else puzzle)
+        return self.of_size(grid.size)._checked(grid)
 
     def of_size(self, cells: int) -> "Solver":
         """Return the solver for puzzles of so many cells: the same model, if it has any size.
@@ -282,10 +282,9 @@ class Solver:
                 )
         return np.broadcast_to(ids, puzzles)
 
-    def _checked(self, puzzle: np.ndarray | torch.Tensor) -> np.ndarray:
+    def _checked(self, grid: np.ndarray) -> np.ndarray:
         """Check the tokens of a puzzle that is no text; return (cells,) uint8."""
         task = self.task
-        grid = np.asarray(puzzle.cpu() if isinstance(puzzle, torch.Tensor) else puzzle)
         if not np.issubdtype(grid.dtype, np.integer) or grid.size != task.cells:
             raise InputError(
                 f"a puzzle has shape {grid.shape} of {grid.dtype}; {task.name} takes text, or "
