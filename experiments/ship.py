@@ -36,6 +36,8 @@ def ship(run: Path, name: str) -> Path:
     if size > _MOST_BYTES:
         raise InputError(f"{run} has weights of {size:,} bytes; {_MOST_BYTES:,} are the most")
     config = {key: value for key, value in checkpoint.config.items() if key not in _LEFT_OUT}
+    if "path" in config["data"]:  # of one machine
+        config["data"] = {**config["data"], "path": None}
     manifest = checkpoint.contents["trm"]["manifest"]
     how = {"config": config, "manifest": manifest, "step": checkpoint.step}
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,9 @@ def ship(run: Path, name: str) -> Path:
 
 
 def _shared(overrides: list[str]) -> list[str]:
-    return [text for text in overrides if not text.startswith("run_dir=")]
+    own = ("run_dir=", "ckpt_path=", "checkpoint.")
+    shown = [text for text in overrides if not text.startswith(own)]
+    return ["data.path=FOLDER" if text.startswith("data.path=") else text for text in shown]
 
 
 def _card(name: str, result: dict[str, Any], command: str) -> str:

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.support.build import build
 from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
@@ -46,6 +47,7 @@ class EvaluationConfig:
     plot: str | None
     data: Section
     compute: Compute
+    task: Section | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
@@ -79,6 +81,9 @@ class EvaluationRequest:
         """
         opened = open_model(str(config.checkpoint), {})
         task = opened.task
+        if task is not None and config.task:
+            task = _of_other_size(opened, config.task)
+            opened = replace(opened, model=opened.model.on(task.structure))
         if task is None or not opened.config:
             raise InputError(
                 f"{config.checkpoint} does not say how it was trained; evaluate a checkpoint of a "
@@ -232,6 +237,21 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
         questions = {name: inputs for name, (inputs, _) in votes.questions.items()}
         write_json(Path(config.submission), submission(ballot, questions))
     return measured
+
+
+def _of_other_size(opened: Opened, changes: Section) -> Task:
+    """Return the task that a model was trained on, changed to another size.
+
+    Raises:
+        InputError: a model of one size, or a change that the task refuses
+    """
+    assert opened.task is not None, "looked at before"
+    if not opened.model.any_size:
+        raise InputError(
+            f"task={changes}: {type(opened.model).__name__} is made for {opened.task.name} alone; "
+            f"leave task=null"
+        )
+    return build({**opened.task.settings(), **changes}, Task, "task")
 
 
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:

@@ -25,6 +25,7 @@ from trm.results.files import birth_certificate, write_json
 from trm.support.command_line import command, progress_bar
 from trm.support.errors import InputError, check_at_least, check_choice
 
+_MOST_STEPS = 16_000  # over all puzzles that an export is compared on
 _TOLERANCES = {"torch_export": 0.0, "onnx": 0.0, "int8": 0.01}  # of exact accuracy
 
 
@@ -62,7 +63,8 @@ def export(
         checkpoint: see ``trm.load``; it must name its task
         kind: ``torch_export``, ``onnx`` or ``int8``
         output: a new or empty folder
-        puzzles: of the test split to compare on, at most; 0 for no comparison
+        puzzles: of the test split to compare on, at most; 0 for no comparison. As many as take
+            16,000 supervision steps are enough, or 64
         tolerance: how far exact accuracy may fall, as a share of the puzzles, and how many final
             answers may differ where the weights are kept; None for 0, and for int8 0.01
         data: where the data now lie, if not where the checkpoint says
@@ -85,7 +87,9 @@ def export(
             f"{checkpoint} does not say what it was trained on; write it anew with "
             f"trm.save(model, folder, task)"
         )
-    questions = _puzzles(checkpoint, opened, data)[:puzzles] if puzzles else None
+    # A model of many steps answers few puzzles in the time in which another answers a thousand.
+    most = max(BATCH, _MOST_STEPS // opened.trained.N_sup)
+    questions = _puzzles(checkpoint, opened, data)[: min(puzzles, most)] if puzzles else None
     step = supervision_step(opened.model, opened.trained.halting, kind == "int8")
     with _folder_whole(output) as folder:
         inputs = example(step, opened.model, opened.task.cells, 2)

@@ -89,15 +89,15 @@ class SymmetricModel(StructuredModel):
         role = torch.stack([blank.expand_as(here), here, ~(blank | here)], -1)
         # A product, whose gradient is one too: that of a lookup of so few rows is slow on a CPU.
         x = role.to(self.role_embedding.dtype) @ self.role_embedding
-        return x.view(len(x_input), *self.shape, self.dim)
+        return x.unflatten(1, self._boxes)
 
     def logits(self, x_input: Tensor, y: Tensor) -> Tensor:
         """Score each digit in each cell; PAD and blank are no answers, and what is given stays."""
         open_cell = (x_input < _SYMBOLS_FROM)[:, :, None]
         token = torch.arange(_SYMBOLS_FROM + self.digits, device=x_input.device)
         given = torch.where(x_input[:, :, None] == token, _SURE, -_SURE)
-        scores = _LOGIT_SCALE * self.answer_head(y).view(len(x_input), -1, self.digits)
-        found = F.pad(scores.float(), (_SYMBOLS_FROM, 0), value=-_SURE)
+        scores = _LOGIT_SCALE * self.answer_head(y).flatten(1, 4).squeeze(-1)
+        found = F.pad(scores, (_SYMBOLS_FROM, 0), value=-_SURE)
         return torch.where(open_cell, found, given)
 
     def cell_features(self, y: Tensor) -> Tensor:
