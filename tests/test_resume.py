@@ -59,6 +59,19 @@ def saved(run: Path, name: str = "last.ckpt") -> dict:
     return torch.load(run / "checkpoints" / name, weights_only=True)
 
 
+# Several sizes in a run, with everything that networks of any size are trained with.
+SIZES = (
+    "model=trm_symmetric",
+    "~model.hidden_multiple",
+    "objective=unroll",
+    "objective.unroll=3",
+    "objective.start=random",
+    "objective.contradiction_weight=0.1",
+    "recursion.T=1",
+    "train.filling={untouched: 0.2, wrong: 0.3}",
+    "train.small_first=true",
+    "sizes=[{task: {box_cols: 3}, data: {train: 20, val: 1, test: 1}}]",
+)
 STATE = ("state_dict", "current_model_state", "optimizer_states", "carry", "identifiers", "tally")
 
 
@@ -80,6 +93,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         ("model=hrm", "model.heads=2", "model.layers=1"),
         ("ema=null", "train.micro_batch=3"),
         ("train.lr_min_ratio=0.1", "optimizer=adam_atan2"),
+        SIZES,
     ],
     ids=" ".join,
 )

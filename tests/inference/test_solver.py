@@ -13,7 +13,8 @@ from trm import solve
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.solver import Solver
-from trm.models import RecursiveModel, State, Step
+from trm.models import RecursiveModel, State, Step, SymmetricModel
+from trm.models.recursion import Trained
 from trm.support.errors import InputError
 from trm.tasks import Arc, Sudoku
 
@@ -204,3 +205,25 @@ def test_the_command_imports_neither_lightning_nor_hydra(folder):
     loaded = set(out.splitlines()[-1].split())
     assert "torch" in loaded
     assert not loaded & {"lightning", "hydra", "omegaconf", "wandb", "matplotlib"}
+
+
+def test_one_model_answers_puzzles_of_all_sizes_in_their_order():
+    torch.manual_seed(0)
+    task = Sudoku(3, 3)
+    structure = {name: task.structure[name] for name in ("vocab_size", "grid_shape", "boxes")}
+    model = SymmetricModel(**structure, dim=8, hidden=8)
+    solver = Solver(model, task, Compute(max_steps=2), Trained(loss="softmax"))
+    puzzles = ["1...34....43...1", "." * 81, "." * 36, "2" + "." * 15, "." * 256]
+    solutions = solver.solve(puzzles)
+    assert [solution.puzzle for solution in solutions] == puzzles
+    assert all(len(solution.answer) == len(solution.puzzle) for solution in solutions)
+    assert [solver.solve(puzzle)[0].answer for puzzle in puzzles] == [
+        solution.answer for solution in solutions
+    ]
+    (array,) = solver.solve(np.full((4, 4), 1))
+    assert array.puzzle == "." * 16
+    for text in ("." * 80, "." * 25):
+        with pytest.raises(InputError, match="needs exactly 81"):
+            solver.solve(text)
+    with pytest.raises(InputError, match=r"row 1 column 1 holds '5'"):
+        solver.solve("5" + "." * 15)

@@ -203,3 +203,28 @@ def test_answers_are_drawn_with_what_they_may_not_change_marked():
     assert drawn.count("· ") == 5
     assert "!" not in drawn
     assert "!o" in TASK.render(x_input, TASK.encode(LABEL.replace("#", "o", 1))).plain
+
+
+def test_winding_mazes_have_long_paths_and_are_a_share():
+    task = Maze(16)
+    settings = {"min_path": 8, "walls": 0.33, "walls_to": 0.44}
+    none, some, all_ = (
+        task.path_cells(torch.from_numpy(task.generator(0, winding=w, **settings)(80)[0]).long())
+        for w in (0.0, 0.5, 1.0)
+    )
+    assert all_.min() >= 1.8 * 16
+    assert none.float().mean() < some.float().mean() < all_.float().mean()
+    assert 40 <= (some >= 1.8 * 16).sum() < 60
+    x_input, y = (torch.from_numpy(part).long() for part in task.generator(0, winding=1.0)(20))
+    assert task.is_valid(x_input, y).all()
+    walls = (torch.from_numpy(task.generator(0, **settings)(80)[0]) == 1).float().mean(1)
+    assert walls.std() > 0.02, "each maze has a share of its own"
+
+
+def test_mazes_of_other_sizes():
+    assert Maze(10).of_size(49).side == 7
+    assert Maze(10).of_size(50) is None
+    with pytest.raises(InputError, match="walls_to"):
+        Maze(10).generator(0, walls=0.4, walls_to=0.2)
+    with pytest.raises(InputError, match=r"data\.winding=2"):
+        Maze(10).generator(0, winding=2.0)

@@ -165,3 +165,49 @@ def test_wrong_cells_are_marked_without_colour():
 def test_impossible_boxes_are_refused(box):
     with pytest.raises(InputError, match=f"task.box_rows={box[0]}"):
         Sudoku(*box)
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_contradictions_are_seen_where_nothing_is_left(box):
+    task = Sudoku(*box)
+    solved = torch.from_numpy(pattern(task)).long()
+    twice = solved.clone()
+    twice[0] = twice[1]
+    no_candidate = torch.ones_like(solved)  # the first cell sees every digit, from three sides
+    no_candidate[1 : task.size] = solved[1 : task.size]
+    no_candidate[0] = 1
+    below = task.size * task.box_rows  # in the first column, below the first box
+    no_candidate[below] = solved[0]
+    homeless = torch.ones_like(solved)  # a digit in every row and column but one, that is filled
+    homeless[0] = 2
+    digit = (solved == 3).nonzero().flatten()
+    free = digit != digit[0]
+    homeless[digit[free]] = 3
+    homeless[digit[0]] = 2 if digit[0] != 0 else 4
+    grids = torch.stack([torch.ones_like(solved), solved, twice, no_candidate])
+    assert task.contradicts(grids).tolist() == [False, False, True, True]
+    assert task.contradicts(homeless[None]).item()
+
+
+def test_nothing_that_has_an_answer_is_called_a_contradiction():
+    task = Sudoku(2, 3)
+    x_input, y_true = (torch.from_numpy(part).long() for part in task.generator(3)(60))
+    share = torch.linspace(0, 1, 60)[:, None]
+    drawn = torch.rand(60, 36, generator=torch.Generator().manual_seed(0))
+    partly = torch.where(drawn < share, y_true, x_input)
+    assert not task.contradicts(partly).any()
+
+
+@pytest.mark.parametrize(
+    ("cells", "box"),
+    [(16, (2, 2)), (36, (2, 3)), (64, (2, 4)), (81, (3, 3)), (256, (4, 4)), (625, (5, 5))],
+)
+def test_sudoku_of_a_number_of_cells(cells, box):
+    task = Sudoku(3, 3).of_size(cells)
+    assert (task.box_rows, task.box_cols) == box
+    assert Sudoku(3, 2).of_size(36).box_rows == 3, "its own size stays as it is"
+
+
+@pytest.mark.parametrize("cells", [0, 1, 4, 9, 25, 49, 80, 82, 1296])
+def test_no_sudoku_has_so_many_cells(cells):
+    assert Sudoku(3, 3).of_size(cells) is None

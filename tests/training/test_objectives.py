@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.conftest import same, tiny_model
 from trm import InputError
+from trm.data import Batch
+from trm.models import SymmetricModel
+from trm.models.likelihoods import answer_loss
 from trm.support import counter_rng
 from trm.support.batched import disturbed
+from trm.tasks import Sudoku
 from trm.train import run_training
 from trm.training.losses import StepLoss
 from trm.training.objectives import Objective
@@ -102,3 +107,36 @@ def test_losses_of_steps_that_learn_together_are_averaged_by_name():
 def test_an_impossible_objective_is_refused(tiny_config, changes, message):
     with pytest.raises(InputError, match=message):
         run_training(tiny_config(*changes))
+
+
+def test_what_has_no_label_teaches_contradiction_and_is_never_exact():
+    torch.manual_seed(0)
+    task = Sudoku(2, 2)
+    structure = {name: task.structure[name] for name in ("vocab_size", "grid_shape", "boxes")}
+    model = SymmetricModel(**structure, dim=8, hidden=8)
+    x_input = torch.ones(3, 16, dtype=torch.int64)
+    y_true = torch.full((3, 16), 2)
+    y_true[1] = 0
+    puzzles = Batch(x_input, y_true, x_input[:, 0])
+    step = model(x_input, puzzles.puzzle_id, model.initial_state(3))
+    answer = answer_loss("softmax")
+    plain = Objective(halt_weight=0.0).score(step, puzzles, answer, None)
+    assert plain.total[1] == 0
+    assert not plain.exact[1]
+    taught = Objective(halt_weight=0.0, contradiction_weight=2.0).score(step, puzzles, answer, None)
+    said = F.binary_cross_entropy_with_logits(
+        step.contradiction, torch.tensor([0.0, 1.0, 0.0]), reduction="none"
+    )
+    torch.testing.assert_close(taught.total - plain.total, 2 * said)
+    assert taught.losses["contradiction"].equal((2 * said).detach())
+    (gradient,) = torch.autograd.grad(taught.total[1], model.halt_head.weight)
+    assert gradient[2].abs().max() > 0, "the third row says contradiction"
+    assert gradient[:2].abs().max() == 0
+
+
+def test_a_model_that_cannot_say_contradiction_is_not_asked_to():
+    model, grid = tiny_model(), torch.ones(2, 16, dtype=torch.int64)
+    step = model(grid, grid[:, 0], model.initial_state(2))
+    objective = Objective(contradiction_weight=0.1)
+    with pytest.raises(InputError, match="for models that say whether a puzzle contradicts"):
+        objective.score(step, Batch(grid, grid, grid[:, 0]), answer_loss("softmax"), None)

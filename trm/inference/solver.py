@@ -1,6 +1,7 @@
 """Solve puzzles: text in, checked answers out."""
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -203,7 +204,8 @@ class Solver:
         """
         one = isinstance(puzzles, str)
         if isinstance(puzzles, np.ndarray | torch.Tensor):
-            one = puzzles.shape in ((self.task.cells,), self.task.grid_shape)
+            task = self.of_size(math.prod(puzzles.shape)).task
+            one = puzzles.shape in ((task.cells,), task.grid_shape)
         each: Iterable[Any] = [puzzles] if one else puzzles
         return self.solve_tokens([self.tokens(puzzle) for puzzle in each], puzzle_id)
 
