@@ -1,4 +1,4 @@
-"""Counting the floating-point operations of matrix products, attention's too."""
+"""Counting the floating-point operations of matrix products, attention's and convolutions' too."""
 
 from collections import Counter
 from typing import Any
@@ -11,7 +11,9 @@ _FLASH_PRODUCTS = {"forward": 2, "backward": 5}  # of attention that keeps no sc
 
 
 class Products(TorchDispatchMode):
-    """Counts the matrix products that are asked for while it is on, attention's too.
+    """Counts the matrix products that are asked for while it is on.
+
+    Those within attention and convolutions, too; the latter as products with unfolded neighbours.
 
     Attributes:
         counts: how often each
@@ -35,7 +37,22 @@ class Products(TorchDispatchMode):
             values = (batch * heads, length, length, dim)
             self.counts[scores] += products // 2
             self.counts[values] += products - products // 2
-        return func(*args, **(kwargs or {}))
+        given = func(*args, **(kwargs or {}))
+        if name == "convolution":
+            self._convolved(given, args[1], groups=args[8], backward=False)
+        elif name == "convolution_backward":
+            self._convolved(args[0], args[2], groups=args[9], backward=True)
+        return given
+
+    def _convolved(self, output: Any, weight: Any, groups: int, backward: bool) -> None:
+        """Count a convolution by its output, (batch, features, ...), and its weight."""
+        features, fan_in = weight.shape[0], weight[0].numel()
+        rows = output.numel() // features
+        if not backward:
+            self.counts[groups, rows, fan_in, features // groups] += 1
+            return
+        self.counts[groups, rows, features // groups, fan_in] += 1
+        self.counts[groups, fan_in, rows, features // groups] += 1
 
 
 def flops(products: Counter[Product]) -> int:
