@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from trm.checkpoints.continuing import CAME_LATER
+from trm.checkpoints.continuing import CAME_LATER, flat
 from trm.checkpoints.native import build_model
 from trm.commands import composed
 from trm.data.loading import load_data
@@ -226,11 +226,17 @@ def recipe_hash(config: Mapping[str, Any]) -> str:
     for name, keys in _DECIDES_OF.items():
         kept[name] = {key: config[name][key] for key in keys}
     kept |= {name: config[name] for name in _DECIDES_IF_GIVEN if config.get(name)}
-    # What came after results were recorded counts where it differs from what these were made with.
-    kept |= {k: config[k] for k, was in CAME_LATER.items() if config.get(k) not in (None, was)}
     for group, settings in kept.items():
         if isinstance(settings, dict):
-            kept[group] = {k: v for k, v in settings.items() if (group, k) not in _DECIDES_NOTHING}
+            kept[group] = {
+                k: v
+                for k, v in settings.items()
+                if (group, k) not in _DECIDES_NOTHING
+                and not any(f"{name}.".startswith(f"{group}.{k}.") for name in CAME_LATER)
+            }
+    # What came after results were recorded counts where it differs from what these were made with.
+    values = flat(config)
+    kept |= {k: values[k] for k, was in CAME_LATER.items() if values.get(k) not in (None, was)}
     text = json.dumps(kept, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

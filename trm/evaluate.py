@@ -30,6 +30,8 @@ from trm.support.sections import Section, read, resolved
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 
+_FILE_NAMES = "train_file", "test_file"
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -255,12 +257,20 @@ def _of_other_size(opened: Opened, changes: Section) -> Task:
 
 
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:
-    source, path = config.data, config.data.get("path")
+    source = config.data
     if "_target_" not in source:
-        source = trained_on if path is None else trained_on | {"path": path}
+        changes = {name: value for name, value in source.items() if value is not None}
+        source = (_elsewhere(trained_on) if "path" in changes else trained_on) | changes
     data = load_data(source, task)
     check_choice(data.splits, split=config.split)
     return data
+
+
+def _elsewhere(source: Section) -> Section:
+    """Return the source of another folder: file names hold for one, and others have no folder."""
+    if source.get("_target_") in ("trm.data.generated", "trm.data.from_hub"):
+        return {"_target_": "trm.data.from_folder"}
+    return {name: value for name, value in source.items() if name not in _FILE_NAMES}
 
 
 def _main(cfg: DictConfig) -> float:

@@ -5,8 +5,8 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -25,10 +25,11 @@ from trm.support.command_line import command
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
+from trm.tasks.reading import Reading, decoded
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
-_SOLVED, _FAILED = 0, 1  # exit status
+_SOLVED, _FAILED, _NOTHING_READ = 0, 1, 2  # exit status
 
 _HELP = {
     "max_steps": "supervision steps at most (16, or as many as in training if that is more; with a "
@@ -67,9 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", help=f"a model file or folder, or one of {', '.join(shipped()) or 'none'}"
     )
     parser.add_argument(
-        "puzzle", nargs="*", help="row by row, without separators; - reads one per line from a pipe"
+        "puzzle",
+        nargs="*",
+        help="row by row, in one line or several; - reads puzzles from a pipe",
     )
-    parser.add_argument("--file", type=Path, help="one puzzle per line; empty lines are skipped")
+    parser.add_argument(
+        "--file", type=Path, help="puzzles as people write them: a line or a grid for each, CSV"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object per puzzle")
     parser.add_argument("--picture", type=Path, help="a .png or .gif of how one puzzle is solved")
     parser.add_argument("--id", type=int, default=0, help="puzzle identifier, for ARC (0)")
@@ -114,62 +119,65 @@ def _run(options: argparse.Namespace) -> int:
     if options.picture is not None:
         _draw(solver, options)
     counts, start = Counter[str](), time.perf_counter()
-    several = options.file is not None or options.puzzle == ["-"] or len(options.puzzle) > _DRAWN
-    puzzles = _puzzles(options)
-    while part := list(islice(puzzles, _AT_ONCE)):
-        for solution in _solved(solver, part, options.id):
+    piped = options.puzzle == ["-"]
+    several = options.file is not None or piped or len(options.puzzle) > _DRAWN
+    readings = _readings(solver, options)
+    # Who writes into a pipe line by line waits for answers.
+    at_once = solver.batch_size if piped else _AT_ONCE
+    while part := list(islice(readings, at_once)):
+        for reading, solution in _solved(solver, part, options.id):
             counts["answered" if not solution.failed else "failed"] += 1
-            _print(solver.of_size(len(solution.puzzle)).task, solution, options.json, several)
+            counts["read"] += reading.tokens is not None
+            _print(reading.task or solver.task, solution, options.json, several)
         sys.stdout.flush()
+    puzzles = counts["answered"] + counts["failed"]
     if several:
-        speed = counts.total() / max(time.perf_counter() - start, 1e-9)
+        speed = puzzles / max(time.perf_counter() - start, 1e-9)
         print(
-            f"{counts['answered']:,} of {counts.total():,} puzzles answered, {speed:.0f} puzzles/s",
+            f"{counts['answered']:,} of {puzzles:,} puzzles answered, {speed:.0f} puzzles/s",
             file=sys.stderr,
         )
+    if not counts["read"]:
+        return _NOTHING_READ
     return _FAILED if counts["failed"] else _SOLVED
 
 
-def _puzzles(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    """Yield what each puzzle is called in messages, and its text."""
+def _readings(solver: Solver, options: argparse.Namespace) -> Iterator[Reading]:
+    """Find the puzzles in a file, a pipe or the command line."""
+    reader = solver.reader()
     if options.file is not None:
         try:
-            with open(options.file, encoding="utf-8", errors="replace") as lines:
-                yield from _from_lines(lines)
+            with open(options.file, "rb") as stream:
+                yield from reader.read(decoded(stream))
         except OSError as error:
             raise InputError(f"{options.file} cannot be read: {error.strerror}") from None
     elif options.puzzle == ["-"]:
-        yield from _from_lines(sys.stdin)
+        yield from reader.read(decoded(sys.stdin.buffer))  # type: ignore[arg-type]
     else:
-        yield from _from_arguments(options.puzzle)
+        for number, text in enumerate(options.puzzle, start=1):
+            name = "the puzzle" if len(options.puzzle) == 1 else f"puzzle {number}"
+            try:
+                yield reader.read_one(text, name)
+            except InputError as error:
+                yield Reading(name, text, problem=str(error))
 
 
-def _from_lines(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Name each puzzle by its line and strip the line's end, no more: a maze may end in spaces."""
-    for number, line in enumerate(lines, start=1):
-        if text := line.rstrip("\r\n"):
-            yield f"line {number}", text
-
-
-def _from_arguments(arguments: list[str]) -> Iterator[tuple[str, str]]:
-    """Name each puzzle and join its rows: what was pasted may have a line for each."""
-    for number, text in enumerate(arguments, start=1):
-        name = "the puzzle" if len(arguments) == 1 else f"puzzle {number}"
-        yield name, "".join(text.splitlines())
-
-
-def _solved(solver: Solver, part: list[tuple[str, str]], puzzle_id: int) -> Iterator[Solution]:
-    """Solve what can be read, and say of the rest why it cannot, in the order of the input."""
-    tokens: list[np.ndarray] = []
-    unread: dict[int, Solution] = {}
-    for place, (name, text) in enumerate(part):
-        try:
-            tokens.append(solver.tokens(text))
-        except InputError as error:
-            unread[place] = Solution(text, None, None, f"{name}: {error}")
+def _solved(
+    solver: Solver, part: list[Reading], puzzle_id: int
+) -> Iterator[tuple[Reading, Solution]]:
+    """Solve what was read, and say of the rest why it was not, in the order of the input."""
+    tokens = [reading.tokens for reading in part if reading.tokens is not None]
     solutions = iter(solver.solve_tokens(tokens, puzzle_id))
-    for place in range(len(part)):
-        yield unread[place] if place in unread else next(solutions)
+    for reading in part:
+        if reading.tokens is None or reading.task is None:
+            problem = f"{reading.name}: {reading.problem}"
+            yield reading, Solution(reading.text, None, None, problem)
+            continue
+        solution = next(solutions)
+        if reading.solution is not None and solution.answer is not None:
+            matches = solution.answer == reading.task.decode(reading.solution)
+            solution = replace(solution, matches=matches)
+        yield reading, solution
 
 
 def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None:
@@ -207,6 +215,8 @@ def _verdict(solution: Solution, with_time: bool = True) -> str:
         steps += f" ({solution.total_steps} over all trajectories)"
     if solution.pins or solution.restarts:
         steps += f", found by search: {solution.pins} cells pinned, {solution.restarts} restarts"
+    if solution.matches is False:
+        verdict += ", other than the solution beside it"
     time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""
     return (
         f"{verdict}; {steps}{time_s}, says solved with "
@@ -222,11 +232,10 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
 
     if options.puzzle == ["-"] or len(options.puzzle) != 1:
         raise InputError("--picture draws one puzzle; give it as the argument")
-    ((_, text),) = _from_arguments(options.puzzle)
-    solver = solver.of_size(len(text))
+    x_input = solver.tokens(options.puzzle[0])
+    solver = solver.of_size(len(x_input))
     task, steps = solver.task, solver.compute.max_steps
     assert steps is not None, "for_model fills it in"
-    x_input = task.encode(text)
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))
     frames = trajectory_frames(

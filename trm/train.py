@@ -76,6 +76,7 @@ def _assembled(config: TrainingConfig, overrides: Sequence[str]) -> TrainingRun:
     model = _model(config, task, is_new=resumed is None)
     module = training_module(config, task, model)
     data = data or load_data(config.data, task)
+    data.need("train", "val", "test")
     check_identifiers(model, data)
     if resumed is not None:
         continuing.check_continues(resumed, config.plain, data.manifest["sha256"])

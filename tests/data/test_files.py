@@ -6,6 +6,7 @@ import pytest
 from trm import InputError
 from trm.data import from_folder, from_hub
 from trm.data.files import read_csv
+from trm.tasks import Sudoku
 
 HEADER = "source,question,answer,rating"
 GOOD = "made,1...............,1234341221434321,3"
@@ -57,7 +58,7 @@ def test_a_bad_row_is_named_with_file_line_value_and_rule(tmp_path, sudoku, bad,
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("header", ["question,answer", "", HEADER.replace(",", ";")])
+@pytest.mark.parametrize("header", ["question,solved_by", "", HEADER.replace(",", ":")])
 def test_a_wrong_header_is_refused(tmp_path, sudoku, header):
     with pytest.raises(InputError, match=r"line 1: header .* must be 'source,question"):
         read_csv(write(tmp_path / "train.csv", header, GOOD), sudoku)
@@ -121,6 +122,108 @@ def test_a_missing_folder_is_named(sudoku, path):
 
 def test_a_missing_file_is_named(tmp_path, sudoku):
     with pytest.raises(InputError, match="holds neither train.csv nor train.csv.gz"):
+        from_folder(sudoku, str(tmp_path))
+
+
+@pytest.fixture
+def split_files(tmp_path, puzzles, sudoku):
+    """Write the puzzles of a split to a file of any name."""
+
+    def write_split(name: str, split: str) -> Path:
+        return write(tmp_path / name, HEADER, *rows_of(sudoku, puzzles, split))
+
+    return write_split
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "named"),
+    [
+        ("train.csv", "test_hard.csv", {}),
+        ("train_1k.csv.gz", "test.csv", {}),
+        ("Train.CSV", "Test.csv", {}),
+        ("a.csv", "b.csv", {"train_file": "a.csv", "test_file": "b.csv"}),
+        ("a.tsv", "test.csv", {"train_file": "a.tsv"}),
+        ("train.csv", "b.txt", {"test_file": "b.txt"}),
+    ],
+)
+def test_files_of_other_names_are_read_and_named(tmp_path, sudoku, split_files, train, test, named):
+    split_files(train, "train")
+    split_files(test, "test")
+    manifest = from_folder(sudoku, str(tmp_path), val_share=0.4, **named).manifest
+    assert manifest["counts"]["train"] + manifest["counts"]["val"] == 32
+    assert manifest["counts"]["test"] == 8
+    assert f"{tmp_path.name}: {train} and {test}; " in manifest["source"]
+
+
+def test_of_several_files_that_may_be_meant_none_is_taken(tmp_path, sudoku, split_files):
+    for name in ("train.csv", "test_easy.csv", "test_hard.csv"):
+        split_files(name, "train")
+    with pytest.raises(
+        InputError, match="no test.csv, but test_easy.csv, test_hard.csv; .* data.test_file"
+    ):
+        from_folder(sudoku, str(tmp_path))
+    (tmp_path / "test_easy.csv").rename(tmp_path / "a.csv")
+    (tmp_path / "test_hard.csv").rename(tmp_path / "b.csv")
+    with pytest.raises(
+        InputError, match="no test.csv, but a.csv, b.csv, train.csv; .*data.test_file"
+    ):
+        from_folder(sudoku, str(tmp_path))
+    (tmp_path / "train.csv").unlink()
+    with pytest.raises(InputError, match="nor one CSV file alone, but a.csv, b.csv; name files"):
+        from_folder(sudoku, str(tmp_path))
+    with pytest.raises(InputError, match="data.test_file=c.csv: .* holds no such file, but a.csv"):
+        from_folder(sudoku, str(tmp_path), test_file="c.csv")
+
+
+@pytest.mark.parametrize("name", ["sudoku.csv", "train.csv", "puzzles.csv.gz"])
+def test_a_single_file_is_split_by_a_seed(tmp_path, sudoku, split_files, name):
+    path = split_files(name, "train")
+    by_folder, by_file, other = (
+        from_folder(sudoku, str(place), val_share=0.3, seed=seed)
+        for place, seed in ((tmp_path, 0), (path, 0), (path, 1))
+    )
+    counts = by_file.manifest["counts"]
+    assert sum(counts.values()) == 32
+    assert min(counts.values()) > 0
+    assert set(by_file.manifest["shared_symmetry_classes"].values()) == {0}
+    assert by_file.manifest["sha256"] == by_folder.manifest["sha256"]
+    assert by_file.manifest["sha256"] != other.manifest["sha256"]
+    held_out = f"split with seed 0: {counts['test']} of 32 puzzles held out for the test"
+    assert f"file {name}; {held_out}" in by_file.manifest["source"]
+    assert f"folder {tmp_path.name}: {name} alone; {held_out}" in by_folder.manifest["source"]
+    with pytest.raises(InputError, match="is a file, in which data.train_file"):
+        from_folder(sudoku, str(path), test_file="test.csv")
+
+
+def test_a_small_file_is_not_refused_by_chance(tmp_path):
+    task = Sudoku(2, 3)
+    pairs = zip(*task.generator(0)(6), strict=True)
+    rows = [f"made,{task.decode(x)},{task.decode(y)},0" for x, y in pairs]
+    path = write(tmp_path / "six.csv", HEADER, *rows)
+    for seed in range(10):
+        counts = from_folder(task, str(path), seed=seed).manifest["counts"]
+        assert sum(counts.values()) == 6
+        assert min(counts.values()) > 0
+
+
+def test_test_puzzles_alone_are_a_test_split_alone(tmp_path, sudoku, split_files):
+    split_files("test_hard.csv", "test")
+    data = from_folder(sudoku, str(tmp_path))
+    assert data.manifest["counts"] == {"test": 8}
+    assert data.manifest["source"].endswith(": test_hard.csv alone")
+    with pytest.raises(InputError, match="has no val puzzles but test; these can be evaluated"):
+        data.splits["val"]
+    (tmp_path / "test_hard.csv").rename(tmp_path / "train.csv")
+    named = from_folder(sudoku, str(tmp_path), test_file="train.csv")
+    assert named.manifest["counts"] == {"test": 8}
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, sudoku, monkeypatch):
+    def forbidden(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(InputError, match="cannot be read: Permission denied; give the folder"):
         from_folder(sudoku, str(tmp_path))
 
 

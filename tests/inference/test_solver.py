@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -74,7 +75,7 @@ def test_tokens_and_text_are_the_same_puzzle():
     assert (one.answer, one.steps) == (other.answer, other.steps)
 
 
-@pytest.mark.parametrize("text", ["", "1" * 15, "x" * 16])
+@pytest.mark.parametrize("text", ["", "1" * 15, "!" * 16, "5" * 16, "12\n34\n43"])
 def test_what_is_no_puzzle_is_refused(text):
     with pytest.raises(InputError, match=r"sudoku_4x4"):
         Solver(Slow(), Sudoku(2, 2)).solve(text)
@@ -92,16 +93,33 @@ def test_arrays_and_tensors_of_tokens_may_have_the_shape_of_the_grid(shape, kind
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (np.zeros((1, 16), dtype=int), "row 1 column 1 holds token 0; .* knows 1 ... 5"),
-        (np.full((1, 16), 300), "holds token 300"),
-        (np.ones((1, 36), dtype=int), r"shape \(36,\) of int64; .* 16 whole tokens"),
-        (np.ones((1, 16)), "of float64"),
-        ([None], "of object"),
+        (np.full((4, 4), -1), "row 1 column 1 holds token -1; .* knows 1 ... 5"),
+        (np.full(16, 300), "holds token 300"),
+        (np.full(16, 0.5), "of float64"),
+        (np.array([int(digit) for digit in SOLVED]), "may hold the digits of a whole"),
     ],
 )
-def test_arrays_that_hold_no_puzzle_are_refused(tokens, message):
+def test_an_array_that_holds_no_puzzle_is_refused(tokens, message):
     with pytest.raises(InputError, match=message):
         Solver(Slow(), Sudoku(2, 2)).solve(tokens)
+
+
+def test_a_bad_puzzle_of_a_list_does_not_discard_the_others():
+    solver = Solver(Slow(), Sudoku(2, 2))
+    solutions = solver.solve([PUZZLE, "12", None, np.ones(36, dtype=int), PUZZLE])
+    assert [solution.answer for solution in solutions] == [SOLVED, None, None, None, SOLVED]
+    said = [solution.problem for solution in solutions]
+    assert said[1] == "not read: sudoku_4x4 puzzle has 2 symbols; a 4x4 grid needs exactly 16"
+    assert "of object" in said[2]
+    assert "shape (36,) of int64; sudoku_4x4 takes text, or 16 whole tokens" in said[3]
+
+
+def test_digits_with_zeros_are_read_as_digits():
+    solver = Solver(Slow(), Sudoku(2, 2))
+    digits = np.array([int(symbol) for symbol in PUZZLE.replace(".", "0")])
+    for given in (digits, digits.reshape(4, 4), torch.tensor(digits)[None]):
+        (solution,) = solver.solve(given)
+        assert solution.puzzle == PUZZLE
 
 
 @pytest.mark.parametrize(
@@ -144,23 +162,24 @@ def folder(tmp_path):
 
 
 def test_one_bad_line_does_not_stop_the_others(folder, tmp_path, capsys):
-    lines = [SOLVED, "12", "x" * 16, "11" + "." * 14, "", SOLVED]
+    lines = [SOLVED, "12", "!" * 16, "11" + "." * 14, "", SOLVED]
     (tmp_path / "puzzles.txt").write_text("\n".join(lines))
     assert solve.main([folder, "--file", str(tmp_path / "puzzles.txt"), "--json"]) == 1
     out, err = capsys.readouterr()
     solutions = [json.loads(line) for line in out.splitlines()]
     assert [one["valid"] for one in solutions] == [True, None, None, False, True]
     assert solutions[1]["problem"].startswith("line 2: sudoku_4x4 puzzle has 2 symbols")
-    assert "line 3: row 1 column 1 holds 'x'" in solutions[2]["problem"]
+    assert "line 3: row 1 column 1 holds '!'" in solutions[2]["problem"]
     assert "2 of 5 puzzles answered" in err
 
 
 def test_exit_status_and_words(folder, tmp_path, capsys):
     assert solve.main([folder, SOLVED]) == 0
     assert "already solved" in capsys.readouterr().out
-    assert solve.main([folder, "1"]) == 1
+    assert solve.main([folder, "1"]) == 2
     assert "1 symbols" in capsys.readouterr().err
-    assert solve.main([folder, ""]) == 1, "an empty argument is an answerless puzzle"
+    assert solve.main([folder, ""]) == 2, "an empty argument is no puzzle"
+    assert solve.main([folder, "1", SOLVED]) == 1
     assert solve.main([str(tmp_path / "none"), SOLVED]) == 2
     assert solve.main([folder, SOLVED, "--rollouts", "0"]) == 2
     assert "rollouts=0" in capsys.readouterr().err
@@ -184,7 +203,8 @@ def test_a_name_that_is_no_model_is_answered_with_those_there_are(capsys):
 
 
 def test_a_pipe_is_read_line_by_line(folder, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", [f"{SOLVED}\n", f"{SOLVED}\r\n"])
+    raw = io.BufferedReader(io.BytesIO(f"{SOLVED}\n{SOLVED}\r\n".encode()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw))
     assert solve.main([folder, "-"]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{SOLVED}\talready solved"] * 2
 

@@ -16,11 +16,22 @@ _log = logging.getLogger(__name__)
 # because its checksum may not.
 MAY_CHANGE = (
     *("trainer", "logger", "callbacks", "checkpoint", "test", "run_dir", "ckpt_path", "init_from"),
-    *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps", "data.path"),
+    *("train.micro_batch", "train.eval_batch_size", "train.log_every_n_steps"),
+    *("data.path", "data.train_file", "data.test_file"),
 )
-# Sections that came after checkpoints and results were written, as what these were made with.
-CAME_LATER: dict[str, dict[str, Any]] = {
-    "objective": {"_target_": "trm.training.objectives.Objective", "unroll": 1, "start": "fixed"},
+# Keys that came after checkpoints and results were written, as what these were made with.
+CAME_LATER: dict[str, Any] = {
+    "objective._target_": "trm.training.objectives.Objective",
+    "objective.unroll": 1,
+    "objective.start": "fixed",
+    "objective.halt_weight": 0.5,
+    "objective.contradiction_weight": 0.0,
+    "train.filling.untouched": 1.0,
+    "train.filling.wrong": 0.0,
+    "train.small_first": False,
+    "sizes": None,
+    "data.walls_to": None,
+    "data.winding": 0.0,
 }
 _ONCE_EXPERIMENTS = (  # ablations, before these had a group of their own
     *("act_continue", "fewer_recursions", "four_layers", "multi_scale_z", "no_ema"),
@@ -137,7 +148,7 @@ def check_continues(checkpoint: Checkpoint, config: dict[str, Any], data_sha256:
             f"{checkpoint.path} has its {checkpoint.step} steps behind it; to go on, set "
             f"trainer.max_steps above {max(max_steps, checkpoint.step)}"
         )
-    old, new = (_flat(CAME_LATER | c) for c in (checkpoint.config, config))
+    old, new = (CAME_LATER | flat(c) for c in (checkpoint.config, config))
     changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
     bends_schedule = config["train"]["lr_min_ratio"] != 1
     refused = [
@@ -183,8 +194,9 @@ def _key(override: str) -> str:
     return override.partition("=")[0].lstrip("+~")
 
 
-def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Name every value of a config by its path, such as ``train.batch_size``."""
     if not isinstance(config, dict):
         return {prefix: config}
-    items = [_flat(value, f"{prefix}.{name}" if prefix else name) for name, value in config.items()]
+    items = [flat(value, f"{prefix}.{name}" if prefix else name) for name, value in config.items()]
     return {name: value for item in items for name, value in item.items()}

@@ -1,28 +1,23 @@
-"""Puzzles from files in the published layout, a local folder or the Hugging Face Hub."""
+"""Puzzles from files, in a local folder or on the Hugging Face Hub."""
 
-import gzip
-import math
-import zlib
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
-import numpy as np
 import torch
 from huggingface_hub import hf_hub_download
 
+from trm.data.builder_folders import built_splits, is_built_split, read_built
+from trm.data.csv_files import read_csv
 from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
 from trm.support import counter_rng
 from trm.support.errors import InputError
 from trm.tasks.base import Task
 
-_HEADER = "source,question,answer,rating"
-_READ_AT_ONCE = 8192  # rows that are read, encoded and checked together
-_MOST_BAD_ROWS = 1000  # after which reading stops
-# Puzzles shrink 3 to 10 times in gzip; a file that unpacks to much more than that is a trap.
-_MOST_UNPACKED = 50  # times its size
-_NEVER_TOO_MUCH = 16_000_000  # characters
+__all__ = ["from_folder", "from_hub", "read_csv"]
+
+_ENDS = (".csv", ".csv.gz")
+_TEST = 1  # tells the draw of test puzzles from that of validation puzzles
+_REMEDY = "give the folder that holds train.csv and test.csv (or .csv.gz), or one CSV file"
 
 
 def from_folder(
@@ -31,28 +26,51 @@ def from_folder(
     val_share: float = 0.1,
     seed: int = 0,
     augmentations: int | None = None,
+    train_file: str | None = None,
+    test_file: str | None = None,
 ) -> PuzzleData:
     """Read ``train`` and ``test`` as ``.csv`` or ``.csv.gz`` from a folder.
 
     The published data has no validation split: a seeded ``val_share`` of the training puzzles,
-    whole symmetry classes at a time, is held out of training.
+    whole symmetry classes at a time, is held out of training. Of a single CSV file, a share of the
+    same size is held out before that as the test split. Test puzzles alone make a test split
+    alone, which can be evaluated. A folder without CSV files may be one that the released builders
+    wrote.
+
+    Args:
+        task: whose puzzles these are
+        path: folder, or a CSV file
+        val_share: of the training puzzles, held out
+        seed: of what is held out
+        augmentations: see ``PuzzleData``
+        train_file: name of the training file; None for ``train.csv`` or another ``train*``
+        test_file: name of the test file; None for ``test.csv`` or another ``test*``
 
     Raises:
         InputError: a missing folder or file, or a bad row
     """
     if path is None:
         raise InputError(
-            "data.path=null names no folder; give the folder that holds train.csv and test.csv "
-            "(or .csv.gz), or read from the Hub with data=sudoku_extreme_hub"
+            f"data.path=null names no folder; {_REMEDY}, or read from the Hub with "
+            f"data=sudoku_extreme_hub"
         )
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        raise InputError(
-            f"data.path={path} is no folder; give the folder that holds train.csv and test.csv "
-            f"(or .csv.gz)"
-        )
-    files = {name: _find(folder, name) for name in ("train", "test")}
-    return _splits(task, files, f"folder {folder.name}", val_share, seed, augmentations)
+    place = Path(path).expanduser()
+    named = {"train": train_file, "test": test_file}
+    try:
+        if place.is_file():
+            if any(named.values()):
+                raise InputError(
+                    f"data.path={path} is a file, in which data.train_file and data.test_file "
+                    f"name none; {_REMEDY}"
+                )
+            sets, source = {"train": read_csv(place, task)}, f"file {place.name}"
+        elif place.is_dir():
+            sets, source = _read_folder(task, place, named)
+        else:
+            raise InputError(f"data.path={path} is no folder and no file; {_REMEDY}")
+    except OSError as error:
+        raise InputError(f"data.path={path} cannot be read: {error.strerror}; {_REMEDY}") from None
+    return _splits(task, sets, source, val_share, seed, augmentations)
 
 
 def from_hub(
@@ -92,146 +110,111 @@ def from_hub(
         except Exception as error:  # the Hub client raises a dozen classes for one remedy
             raise InputError(
                 f"{file} of {repo} at revision {revision or 'main'} cannot be downloaded "
-                f"({type(error).__name__}); download train.csv and test.csv by hand and use "
+                f"({type(error).__name__}); download {train_file} and {test_file} by hand and use "
                 f"data=sudoku_extreme data.path=<their folder>"
             ) from None
     commit = files["train"].parent.name  # the cache keeps files under their commit
     source = f"hub {repo} at {commit}"
-    return _splits(task, files, source, val_share, seed, augmentations, subsample)
+    sets = {name: read_csv(file, task) for name, file in files.items()}
+    return _splits(task, sets, source, val_share, seed, augmentations, subsample)
 
 
-def read_csv(path: Path, task: Task) -> PuzzleSet:
-    """Read the rows ``source,question,answer,rating`` of a ``.csv`` or ``.csv.gz`` file.
-
-    Raises:
-        InputError: naming file, line, value and rule of the first bad row, and how many follow
-    """
-    bad: list[tuple[int, str]] = []
-    blocks: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    rows = _rows(path, longest=4 * task.cells + 1024)
-    while len(bad) < _MOST_BAD_ROWS and (some := list(islice(rows, _READ_AT_ONCE))):
-        good = []
-        for line, text in some:
-            row = text.split(",")
-            if problem := _misshapen(row, task):
-                bad.append((line, problem))
-            else:
-                good.append((line, row[1], row[2], int(row[3])))
-        lines, questions, answers, ratings = zip(*good, strict=True) if good else ((),) * 4
-        x_input, y_true = _encode(questions, task), _encode(answers, task)
-        for number in _bad_rows(x_input, y_true, task):
-            bad.append((lines[number], _problem(questions[number], answers[number], task)))
-        blocks.append((x_input, y_true, np.array(ratings, dtype=np.int64)))
-    if bad:
-        line, problem = min(bad)
-        least = "at least " if len(bad) >= _MOST_BAD_ROWS else ""
-        more = f"; {least}{len(bad) - 1} more bad rows follow" if len(bad) > 1 else ""
-        raise InputError(f"{path}, line {line}: {problem}{more}")
-    if not blocks:
-        raise InputError(f"{path} holds no puzzles, only a header")
-    return PuzzleSet.of(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+def _read_folder(
+    task: Task, folder: Path, named: Mapping[str, str | None]
+) -> tuple[dict[str, PuzzleSet], str]:
+    """Return the sets that a folder holds, ``train`` or ``test`` or both, and say what was read."""
+    source = f"folder {folder.absolute().name}"
+    here = sorted(file for file in folder.iterdir() if _is_csv(file))
+    if not here and not any(named.values()) and (built := built_splits(folder)):
+        sets, said = {}, []
+        for name in built:
+            sets[name], rows = read_built(folder / name, task)
+            said.append(f"{name} {rows}")
+        return sets, f"{source}: a builder's, one row of each group ({', '.join(said)} rows)"
+    if not here and is_built_split(folder):
+        raise InputError(f"{folder} is one split of a builder's folder; give {folder.parent}")
+    files = _files(folder, here, named)
+    names = [file.name for file in files.values()]
+    if len(files) == 1:
+        source += f": {names[0]} alone"
+    elif any(files[name].name not in _usual(name) for name in files):
+        source += f": {' and '.join(names)}"
+    return {name: read_csv(file, task) for name, file in files.items()}, source
 
 
-def _misshapen(row: list[str], task: Task) -> str | None:
-    """Say what is wrong with the fields of a row, before looking into them."""
-    if len(row) != 4:
-        return f"{len(row)} fields instead of the 4 of {_HEADER!r}"
-    for name, value in (("question", row[1]), ("answer", row[2])):
-        if len(value) != task.cells:
-            return f"{name} {_short(value)} has {len(value)} cells, {task.name} needs {task.cells}"
-    if not row[3].isascii() or not row[3].removeprefix("-").isdigit() or len(row[3]) > 18:
-        return f"rating {_short(row[3])} is no whole number"
-    return None
+def _is_csv(file: Path) -> bool:
+    return file.name.lower().endswith(_ENDS) and not file.name.startswith(".") and file.is_file()
 
 
-def _find(folder: Path, name: str) -> Path:
-    for file in (folder / f"{name}.csv", folder / f"{name}.csv.gz"):
-        if file.is_file():
+def _files(folder: Path, here: list[Path], named: Mapping[str, str | None]) -> dict[str, Path]:
+    """Say which file of a folder is ``train`` and which ``test``; one may be missing."""
+    files = {}
+    for name, file in named.items():
+        if file is not None and not (folder / file).is_file():
+            raise InputError(f"data.{name}_file={file}: {folder} holds no such file{_list(here)}")
+        if found := _found(here, name, named) if file is None else folder / file:
+            files[name] = found
+    if not files and len(here) == 1:
+        files = {"train": here[0]}  # to be split, whatever its name
+    if not files:
+        raise InputError(
+            f"{folder} holds neither train.csv nor train.csv.gz, nor one CSV file alone"
+            f"{_list(here)}; name files with data.train_file and data.test_file"
+        )
+    if "test" not in files and named["train"] is None and len(here) > 1:
+        raise InputError(
+            f"{folder} holds no test.csv{_list(here)}; name one with data.test_file, or the one "
+            f"to be split with data.path"
+        )
+    return files
+
+
+def _found(here: list[Path], name: str, named: Mapping[str, str | None]) -> Path | None:
+    """Return the file of a split that has no name in the config, by how it is called."""
+    free = [file for file in here if file.name not in named.values()]
+    for file in free:  # in order: .csv before .csv.gz
+        if file.name in _usual(name):
             return file
-    raise InputError(f"{folder} holds neither {name}.csv nor {name}.csv.gz")
+    alike = [file for file in free if file.name.lower().startswith(name)]
+    if len(alike) > 1:
+        raise InputError(
+            f"{alike[0].parent} holds no {name}.csv{_list(alike)}; name one with data.{name}_file"
+        )
+    return alike[0] if alike else None
+
+
+def _usual(name: str) -> list[str]:
+    return [name + end for end in _ENDS]
+
+
+def _list(files: list[Path]) -> str:
+    return f", but {', '.join(file.name for file in files[:8])}" if files else ""
 
 
 def _splits(
     task: Task,
-    files: dict[str, Path],
+    sets: Mapping[str, PuzzleSet],
     source: str,
     val_share: float,
     seed: int,
     augmentations: int | None,
     subsample: int | None = None,
 ) -> PuzzleData:
-    pool, test = (read_csv(files[name], task) for name in ("train", "test"))
+    """Hold out of the training puzzles what has no file of its own."""
+    if "train" not in sets:
+        return PuzzleData.of(sets, task, augmentations, source)
+    pool = sets["train"]
     if subsample is not None:
         if not 1 < subsample <= len(pool):
             raise InputError(f"data.subsample={subsample} must lie between 2 and {len(pool)}")
         source += f"; {subsample} of {len(pool)} training puzzles drawn with seed {seed}"
         drawn = counter_rng.key(seed, torch.arange(len(pool))).argsort()[:subsample]
         pool = pool[drawn.sort().values.numpy()]
+    test = sets.get("test")
+    if test is None:
+        both = len(pool)
+        pool, test = hold_out(pool, task, val_share, int(counter_rng.key(seed, _TEST)))
+        source += f"; split with seed {seed}: {len(test)} of {both} puzzles held out for the test"
     train, val = hold_out(pool, task, val_share, seed)
     source += f"; {len(val)} of {len(pool)} training puzzles held out for validation"
     return PuzzleData.of({"train": train, "val": val, "test": test}, task, augmentations, source)
-
-
-def _rows(path: Path, longest: int) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text without its line end) after checking the header."""
-    try:
-        packed = _MOST_UNPACKED * path.stat().st_size if path.suffix == ".gz" else None
-        most = math.inf if packed is None else max(packed, _NEVER_TOO_MUCH)
-        with _open(path) as file:
-            header = file.readline(longest).rstrip("\r\n")
-            if header != _HEADER:
-                raise InputError(f"{path}, line 1: header {_short(header)} must be {_HEADER!r}")
-            unpacked = 0
-            for line, text in enumerate(iter(lambda: file.readline(longest), ""), start=2):
-                unpacked += len(text)
-                if len(text) == longest:
-                    raise InputError(f"{path}, line {line} is longer than {longest} characters")
-                if unpacked > most:
-                    raise InputError(
-                        f"{path} unpacks to more than {_MOST_UNPACKED} times its size, as no file "
-                        f"of puzzles does; unpack it yourself if you trust it"
-                    )
-                # Only the line end goes: a maze may begin or end with spaces.
-                yield line, text.rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as CSV text: {error}") from None
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return open(path, encoding="utf-8", newline="")
-
-
-def _encode(texts: Sequence[str], task: Task) -> np.ndarray:
-    """Encode texts of the right length; 255 marks a foreign symbol."""
-    table = np.full(256, 255, dtype=np.uint8)
-    if odd := [symbol for symbol in task.symbols if len(symbol) != 1 or ord(symbol) > 255]:
-        raise InputError(f"{task.name} has the symbol {odd[0]!r}; files hold Latin-1 characters")
-    for symbol, token in task.symbols.items():
-        table[ord(symbol)] = token
-    # Latin-1 keeps one byte a cell; what it lacks becomes "?", which no task knows.
-    joined = "".join(texts).encode("latin-1", errors="replace")
-    return table[np.frombuffer(joined, dtype=np.uint8)].reshape(len(texts), task.cells)
-
-
-def _bad_rows(x_input: np.ndarray, y_true: np.ndarray, task: Task) -> list[int]:
-    foreign = ((x_input == 255) | (y_true == 255)).any(axis=1)
-    # Foreign symbols are bad already; as tokens they would be out of range.
-    x, y = (torch.from_numpy(np.where(a == 255, 0, a)) for a in (x_input, y_true))
-    return np.flatnonzero(foreign | ~task.is_valid(x, y).numpy()).tolist()
-
-
-def _problem(question: str, answer: str, task: Task) -> str:
-    for name, text in (("question", question), ("answer", answer)):
-        try:
-            task.encode(text)
-        except InputError as error:
-            return f"{name}: {error}"
-    x_input, y = task.encode(question), task.encode(answer)
-    problem = task.explain(x_input) or task.explain(x_input, y) or "the answer breaks the rules"
-    return f"answer {_short(answer)} to {_short(question)}: {problem}"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 90 else text[:87] + "...")

@@ -85,12 +85,32 @@ class PuzzleSet:
         return digest.hexdigest()
 
 
+class Splits(dict[str, Puzzles]):
+    """Splits by their names; asking for one that the source lacks is an InputError.
+
+    Args:
+        splits: those there are
+        source: for the error
+    """
+
+    def __init__(self, splits: Mapping[str, Puzzles], source: str) -> None:
+        super().__init__(splits)
+        self.source = source
+
+    def __missing__(self, name: str) -> Puzzles:
+        raise InputError(
+            f"{self.source} has no {name} puzzles but {', '.join(self)}; these can be evaluated "
+            f"(split={next(iter(self), None)}), while training takes a folder with train.csv and "
+            f"test.csv (or data.train_file and data.test_file), or one CSV file to split"
+        )
+
+
 @dataclass(frozen=True)
 class PuzzleData:
-    """The three splits, how training puzzles are augmented, and where all came from.
+    """The splits, how training puzzles are augmented, and where all came from.
 
     Attributes:
-        splits: ``train``, ``val`` and ``test``
+        splits: ``train``, ``val`` and ``test``; what is only to be evaluated may lack the others
         augmentations: size of the fixed set of symmetric copies per training puzzle, the puzzle
             itself aside; 0 for none, None for a new copy at every draw
         manifest: source, counts, symmetry classes, overlaps and checksum; plain types only
@@ -137,13 +157,22 @@ class PuzzleData:
             "augmentations": augmentations,
             "sha256": hashlib.sha256(checksums.encode()).hexdigest(),
         }
-        return cls(splits, augmentations, manifest)
+        return cls(Splits(splits, source), augmentations, manifest)
+
+    def need(self, *names: str) -> None:
+        """Ask for splits before it takes long to get where they are wanted.
+
+        Raises:
+            InputError: there is no split of such a name
+        """
+        for name in names:
+            self.splits[name]
 
 
 def hold_out(
     puzzles: PuzzleSet, task: Task, share: float, seed: int
 ) -> tuple[PuzzleSet, PuzzleSet]:
-    """Split off about ``share`` of the puzzles, whole symmetry classes at a time.
+    """Split off about ``share`` of the puzzles, whole symmetry classes and at least one.
 
     Returns:
         the puzzles kept and the puzzles held out
@@ -154,5 +183,7 @@ def hold_out(
     if not 0 < share < 1:
         raise InputError(f"data.val_share={share} is not between 0 and 1; 0.1 holds out a tenth")
     classes = torch.from_numpy(task.symmetry_class(puzzles.x_input).view(np.int64))
-    held_out = (counter_rng.uniform(counter_rng.key(seed, classes)) < share).numpy()
+    place = counter_rng.uniform(counter_rng.key(seed, classes)).numpy()
+    # A small file may have no class below the share; it is not refused for that.
+    held_out = (place < share) | (place == place.min(initial=1))
     return puzzles[~held_out], puzzles[held_out]

@@ -20,6 +20,7 @@ from trm.support.build import check_arguments
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
+from trm.tasks.reading import Reader
 
 _BATCH_SIZE = {"cpu": 64}  # by kind of device, see experiments/LOG.md
 _STEPS = 16  # supervision steps at least: more than training had may help, and solved puzzles leave
@@ -41,6 +42,7 @@ class Solution:
         total_steps: of all its trajectories
         pins: cells that a search had written into the puzzle when it was answered
         restarts: how often the search had started anew
+        matches: whether the answer is the solution that stood beside the puzzle; None if none did
         time_s: seconds from the start of the call until this puzzle was answered
     """
 
@@ -54,6 +56,7 @@ class Solution:
     total_steps: int = 0
     pins: int = 0
     restarts: int = 0
+    matches: bool | None = None
     time_s: float = 0.0
 
     @property
@@ -191,15 +194,17 @@ class Solver:
         """Answer puzzles, in their order.
 
         A puzzle whose clues contradict each other is not given to the model: it is reported as
-        unsolvable. One that is already complete is its own answer.
+        unsolvable. One that is already complete is its own answer. Of several puzzles, one that
+        cannot be read has no answer, and a ``problem`` that says why.
 
         Args:
-            puzzles: texts of the task's symbols, or one such text; or tokens, an integer array or
-                tensor of (puzzles, cells) or (puzzles, rows, columns), or of one puzzle
+            puzzles: texts, or one text, of one line or several, see ``trm.tasks.reading``; or whole
+                numbers (tokens; for Sudoku also digits, 0 for a blank), an array or tensor of
+                (puzzles, cells) or (puzzles, rows, columns), or of one puzzle
             puzzle_id: identifiers, or one for all, for models that have a table of them
 
         Raises:
-            InputError: a text or array of the wrong length or with a foreign symbol or token,
+            InputError: one text or array of the wrong length or with a foreign symbol or token,
                 naming the cell; or identifiers that the model does not have
         """
         one = isinstance(puzzles, str)
@@ -207,14 +212,43 @@ class Solver:
             task = self.of_size(math.prod(puzzles.shape)).task
             one = puzzles.shape in ((task.cells,), task.grid_shape)
         each: Iterable[Any] = [puzzles] if one else puzzles
-        return self.solve_tokens([self.tokens(puzzle) for puzzle in each], puzzle_id)
+        if one:
+            return self.solve_tokens([self.tokens(puzzle) for puzzle in each], puzzle_id)
+        return self._solve_some(list(each), puzzle_id)
+
+    def _solve_some(
+        self, puzzles: list[Any], puzzle_id: int | Sequence[int] | np.ndarray
+    ) -> list[Solution]:
+        """Answer puzzles of a list, of which some may not be readable."""
+        ids = self.identifiers(puzzle_id, len(puzzles))
+        solutions: dict[int, Solution] = {}
+        tokens: dict[int, np.ndarray] = {}
+        for place, puzzle in enumerate(puzzles):
+            try:
+                tokens[place] = self.tokens(puzzle)
+            except InputError as error:
+                solutions[place] = Solution(str(puzzle), None, None, f"not read: {error}")
+        found = self.solve_tokens(list(tokens.values()), ids[list(tokens)])
+        solutions |= dict(zip(tokens, found, strict=True))
+        return [solutions[place] for place in range(len(puzzles))]
 
     def tokens(self, puzzle: str | np.ndarray | torch.Tensor) -> np.ndarray:
         """Encode a puzzle of any size that the model takes, (cells,) uint8; see ``solve``."""
         if isinstance(puzzle, str):
-            return self.of_size(len(puzzle)).task.encode(puzzle)
+            tokens = self.reader().read_one(puzzle).tokens
+            assert tokens is not None, "read_one raises otherwise"
+            return tokens
         grid = np.asarray(puzzle.cpu() if isinstance(puzzle, torch.Tensor) else puzzle)
         return self.of_size(grid.size)._checked(grid)
+
+    def reader(self) -> Reader:
+        """Return what finds puzzles of the sizes that the model takes in what people write."""
+
+        def of_size(cells: int) -> Task | None:
+            there = self.of_size(cells).task
+            return there if there.cells == cells else None
+
+        return Reader(self.task, of_size)
 
     def of_size(self, cells: int) -> "Solver":
         """Return the solver for puzzles of so many cells: the same model, if it has any size.
@@ -233,7 +267,7 @@ class Solver:
         return self._others[cells]
 
     def solve_tokens(
-        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] = 0
+        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray = 0
     ) -> list[Solution]:
         """Answer puzzles given as (cells,) uint8 tokens, of one size or several; see ``solve``."""
         sizes = {len(grid) for grid in tokens}
@@ -292,14 +326,7 @@ class Solver:
                 f"a puzzle has shape {grid.shape} of {grid.dtype}; {task.name} takes text, or "
                 f"{task.cells} whole tokens"
             )
-        known = sorted({*task.symbols.values()})
-        foreign = np.flatnonzero(~np.isin(grid.ravel(), known))
-        if foreign.size:
-            raise InputError(
-                f"{task.cell_name(int(foreign[0]))} holds token {grid.ravel()[foreign[0]]}; "
-                f"{task.name} knows {known[0]} ... {known[-1]}, see its encode"
-            )
-        return grid.ravel().astype(np.uint8)
+        return task.from_numbers(grid.ravel().astype(np.int64)).astype(np.uint8)
 
     def _without_model(self, x_input: np.ndarray) -> Solution | None:
         """Say what needs no thinking: contradictions, and puzzles that are complete."""

@@ -137,6 +137,42 @@ class Task(ABC):
             printed.setdefault(token, symbol)
         return "".join(printed.get(int(token), "?") for token in tokens)
 
+    @property
+    def aliases(self) -> Mapping[str, int]:
+        """Map further symbols that people write, and files do not, to tokens."""
+        return {}
+
+    def check_ambiguous(self, text: str) -> None:
+        """Refuse a text of the right length that may mean two puzzles.
+
+        Raises:
+            InputError: saying which, and how to write it
+        """
+        return None  # most notations mean one
+
+    def from_numbers(self, grid: np.ndarray) -> np.ndarray:
+        """Return the tokens of a puzzle given as whole numbers, (cells,) int64.
+
+        Raises:
+            InputError: numbers that are no tokens, or that may mean two puzzles
+        """
+        known = sorted({*self.symbols.values()})
+        foreign = np.flatnonzero(~np.isin(grid, known))
+        if foreign.size:
+            raise InputError(
+                f"{self.cell_name(int(foreign[0]))} holds token {grid[foreign[0]]}; {self.name} "
+                f"knows {known[0]} ... {known[-1]}, see its encode"
+            )
+        return grid
+
+    def can_be_puzzle(self, tokens: np.ndarray) -> bool:
+        """Tell whether (cells,) tokens, read from a line, look like a puzzle at all."""
+        return True
+
+    def undrawn(self, line: str) -> str:
+        """Turn a line of a drawing, as ``render`` makes it, into the symbols of a row."""
+        return line
+
     def cell_name(self, index: int) -> str:
         """Name a cell for people, counting from 1."""
         row, column = divmod(index, self.grid_shape[1])

@@ -122,6 +122,21 @@ class Maze(Task):
         on_path = walked[:, inner.to(x_input.device)] & (x_input == SPACE)
         return torch.where(on_path, PATH, x_input.long())
 
+    @property
+    def aliases(self) -> dict[str, int]:
+        """Take E for the goal, a dot for open, small letters and blocks as people draw them."""
+        return {"E": GOAL, "e": GOAL, "s": START, "g": GOAL, ".": SPACE, "█": WALL}
+
+    def can_be_puzzle(self, tokens: np.ndarray) -> bool:
+        """Ask for one start and one goal; a row alone has hardly both."""
+        return bool((tokens == START).sum() == 1 and (tokens == GOAL).sum() == 1)
+
+    def undrawn(self, line: str) -> str:
+        """Take every other sign of a drawing, whose cells are two signs wide, without the path."""
+        if "██" not in line and "· " not in line:
+            return line
+        return line[::2].replace("·", " ")
+
     def of_size(self, cells: int) -> "Maze | None":
         """Return the maze with so many cells."""
         side = isqrt(cells)

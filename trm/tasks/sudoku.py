@@ -15,6 +15,8 @@ from trm.tasks.base import MakePuzzles, Symmetry, Task
 from trm.tasks.sudoku_generator import BLANK, SudokuGenerator
 
 _DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
+_OTHER_BLANKS = "*-xX? "
+_FROM_ZERO = 16  # side from which on grids are also written from 0 on
 _HASHED_AT_ONCE = 8192  # puzzles; all of a large file would fill the memory
 _COLOUR_ROUNDS = 4  # refinement rounds of the class key; more did not separate more puzzles
 
@@ -133,6 +135,38 @@ class Sudoku(Task):
         full = 2**self.vocab_size - 4
         keeps_clues = ((x_input == BLANK) | (x_input == y)).all(dim=1)
         return (bits[:, units].sum(-1) == full).all(dim=1) & keeps_clues
+
+    @property
+    def aliases(self) -> dict[str, int]:
+        """Take what no digit of this size can be for a blank."""
+        return {symbol: BLANK for symbol in _OTHER_BLANKS if symbol not in self.symbols}
+
+    def from_numbers(self, grid: np.ndarray) -> np.ndarray:
+        """Take digits with 0 for a blank, or tokens; see ``Task``.
+
+        Where nothing is blank as digits, and something is as tokens, it is tokens unless the digits
+        make a whole Sudoku.
+        """
+        if (grid == 0).any() and ((grid >= 0) & (grid <= self.size)).all():
+            return grid + BLANK
+        tokens = super().from_numbers(grid)
+        as_digits = torch.from_numpy(grid + BLANK)[None].long()
+        if grid.max() <= self.size and self.is_valid(as_digits, as_digits).item():
+            raise InputError(
+                f"this grid may hold the digits of a whole {self.name} or tokens, of which 1 is a "
+                f"blank; give text, or digits with 0 for a blank"
+            )
+        return tokens
+
+    def check_ambiguous(self, text: str) -> None:
+        """Refuse grids that may be written from 0 on, as 16x16 ones are from 0 to F."""
+        last = _DIGITS[self.size - 1]
+        if self.size < _FROM_ZERO or "0" not in text or last in text.upper():
+            return
+        raise InputError(
+            f"0 may be a blank or a digit here, since no {last} stands in this {self.size}x"
+            f"{self.size} grid; write the digits as 1 to {last} and blanks as ."
+        )
 
     def contradicts(self, x_input: Tensor) -> Tensor:
         """Mark grids with a digit twice in a unit, or with a cell or digit that nothing is left to.

@@ -1,0 +1,189 @@
+"""Puzzles as people write them are read; what may mean two things is refused in words."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from trm.support.errors import InputError
+from trm.tasks.base import Task
+from trm.tasks.maze import Maze
+from trm.tasks.reading import Reader, Reading, decoded
+from trm.tasks.sudoku import Sudoku
+
+PUZZLE = "..3.2.6..9..3.5..1..18.64....81.29..7.......8..67.82....26.95..8..2.3..9..5.1.3.."
+ANSWER = "483921657967345821251876493548132976729564138136798245372689514814253769695417382"
+ROWS = [PUZZLE[i : i + 9] for i in range(0, 81, 9)]
+SMALL = "4....2.1.6.........3..5..4....5.21.."
+MAZE = ["# S#", "   #", " ## ", "G   "]
+
+
+def reader(task: Task, any_size: bool = True) -> Reader:
+    return Reader(task, task.of_size if any_size else lambda n: task if n == task.cells else None)
+
+
+def found(text: str, task: Task | None = None, any_size: bool = True) -> list[Reading]:
+    return list(reader(task or Sudoku(3, 3), any_size).read(io.StringIO(text)))
+
+
+def texts(readings: list[Reading]) -> list[str]:
+    return [
+        each.task.decode(each.tokens) if each.task else f"! {each.problem}" for each in readings
+    ]
+
+
+ONE = {
+    "a line": PUZZLE,
+    "zeros": PUZZLE.replace(".", "0"),
+    "stars": PUZZLE.replace(".", "*"),
+    "dashes": PUZZLE.replace(".", "-"),
+    "spaces": PUZZLE.replace(".", " "),
+    "small x": PUZZLE.replace(".", "x"),
+    "question marks": PUZZLE.replace(".", "?"),
+    "spaces at the ends": f"  {PUZZLE} ",
+    "quotes": f'"{PUZZLE}"',
+    "a comment behind": f"{PUZZLE} # easy",
+    "a number behind": f"{PUZZLE}\t0.5",
+    "comments around": f"# of the day\n\n{PUZZLE}\n# end\n",
+    "nine lines": "\n".join(ROWS),
+    "nine lines with CRLF": "\r\n".join(ROWS) + "\r\n",
+    "headers": "#AMe\n#LEasy\n[Puzzle]\n" + "\n".join(ROWS),
+    "bars and rulers": "\n".join(
+        f"{row[:3]}|{row[3:6]}|{row[6:]}" + ("\n---+---+---" if i in (2, 5) else "")
+        for i, row in enumerate(ROWS)
+    ),
+    "a frame": "\n".join(
+        ["+---+---+---+"]
+        + [f"|{row[:3]}|{row[3:6]}|{row[6:]}|" for row in ROWS]
+        + ["+---+---+---+"]
+    ),
+    "spaced digits": "\n".join(" ".join(row.replace(".", "_")) for row in ROWS),
+    "commas": "\n".join(",".join(row.replace(".", "0")) for row in ROWS),
+    "a list of a solver": f"{PUZZLE}:1:{ANSWER}",
+    "CSV": f"source,question,answer,rating\nme,{PUZZLE},{ANSWER},3",
+    "CSV with other names": f"quizzes,solutions\n{PUZZLE.replace('.', '0')},{ANSWER}",
+    "CSV in quotes": f'id;puzzle\n1;"{PUZZLE}"',
+    "JSON": f'{{"solution": "{ANSWER}", "puzzle": "{PUZZLE}"}}',
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("any_size", [False, True])
+def test_notations_of_one_puzzle(name: str, any_size: bool) -> None:
+    assert texts(found(ONE[name], any_size=any_size)) == [PUZZLE]
+    assert Sudoku(3, 3).decode(reader(Sudoku(3, 3)).read_one(ONE[name]).tokens) == PUZZLE
+
+
+@pytest.mark.parametrize("name", [name for name in ONE if ANSWER in ONE[name]])
+def test_a_solution_that_stands_beside_a_puzzle_is_kept(name: str) -> None:
+    (one,) = found(ONE[name])
+    assert Sudoku(3, 3).decode(one.solution) == ANSWER
+
+
+def test_everything_after_everything() -> None:
+    for separator in ("\n", "\n\n", "\n# next\n"):
+        text = separator.join(ONE.values())
+        assert texts(found(text)) == [PUZZLE] * len(ONE)
+
+
+def test_names_say_where_a_puzzle_stands() -> None:
+    text = f"# one\n{PUZZLE}\n\n" + "\n".join(ROWS) + "\n1.2"
+    assert [each.name for each in found(text)] == ["line 2", "lines 4 to 12", "line 13"]
+
+
+def test_sizes_may_be_mixed() -> None:
+    assert texts(found(f"{SMALL}\n{PUZZLE}\n1...34....43...1")) == [
+        SMALL, PUZZLE, "1...34....43...1"
+    ]  # fmt: skip
+    (only,) = found(SMALL, any_size=False)
+    assert only.problem == "sudoku_9x9 puzzle has 36 symbols; a 9x9 grid needs exactly 81"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bom"), [("utf-8", b""), ("utf-8-sig", b""), ("utf-16", b""), ("latin-1", b"")]
+)
+def test_files_in_other_encodings(encoding: str, bom: bytes) -> None:
+    text = f"# Rätsel\n{PUZZLE}\r\n{PUZZLE}\n"
+    stream = io.BufferedReader(io.BytesIO(bom + text.encode(encoding)))
+    assert texts(list(reader(Sudoku(3, 3)).read(decoded(stream)))) == [PUZZLE, PUZZLE]
+
+
+@pytest.mark.parametrize("task", [Sudoku(2, 3), Sudoku(3, 3), Maze(9)], ids=lambda t: t.name)
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_the_library_draws_is_read_again(task: Task, beside: bool) -> None:
+    """As ``trm.solve`` prints it: alone, or with the answer beside it and a heading above."""
+    x_input, y_true = (part[0] for part in task.generator(1)(1))
+    console = Console(width=200, file=io.StringIO(), color_system=None)
+    console.print(task.render(x_input))
+    lines = console.file.getvalue().splitlines()
+    if beside:
+        console.print(task.render(x_input, y_true))
+        answers = console.file.getvalue().splitlines()[len(lines) :]
+        width = max(len(line) for line in lines)
+        lines = [f"{a.ljust(width)}    {b}".rstrip() for a, b in zip(lines, answers, strict=True)]
+        lines = [f"{'puzzle'.ljust(width)}    answer", *lines]
+    assert texts(found("\n".join(lines), task)) == [task.decode(x_input)]
+
+
+def test_mazes_as_people_draw_them() -> None:
+    task, text = Maze(4), "".join(MAZE)
+    grid = "\n".join(MAZE)
+    for written in (
+        text,
+        grid,
+        grid.replace("G", "E"),
+        text.replace(" ", "."),
+        grid.replace("G", "e").replace("S", "s"),
+        "\n".join(row.rstrip() for row in MAZE),
+        f"maze\n{grid}\n",
+    ):
+        assert texts(found(written, task)) == [text], written
+    (cut,) = found(text.rstrip(), task)
+    assert cut.problem.endswith("a space is a cell, at the ends too: write . for it")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1..", "sudoku_9x9 puzzle has 3 symbols"),
+        (PUZZLE.replace("3", "!", 1), "row 1 column 3 holds '!'"),
+        ("\n".join(ROWS[:4]), "4 rows of 9 symbols; a 9x9 grid needs 9"),
+        ("0" * 128 + "123456789ABCDEF." * 8, "0 may be a blank or a digit here"),
+        ('{"puzzle": [1, 2]}', "sudoku_9x9 puzzle has"),
+        ("{" * 5000, "sudoku_9x9 puzzle has 5000 symbols"),
+    ],
+)
+def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
+    (one,) = found(text)
+    assert one.tokens is None
+    assert said in one.problem
+    with pytest.raises(InputError):
+        reader(Sudoku(3, 3)).read_one(text)
+
+
+def test_one_puzzle_is_one() -> None:
+    with pytest.raises(InputError, match="the puzzle is 2 puzzles; give one at a time"):
+        reader(Sudoku(3, 3)).read_one(f"{PUZZLE}\n{PUZZLE}")
+    with pytest.raises(InputError, match="has 0 symbols"):
+        reader(Sudoku(3, 3)).read_one("")
+
+
+def test_sixteen_by_sixteen_with_its_own_digits_is_read() -> None:
+    text = "123456789ABCDEFG" + "." * 240
+    assert texts(found(text)) == [text]
+    assert texts(found(text.lower().replace(".", "0"))) == [text]
+
+
+def test_numbers_that_may_be_digits_or_tokens() -> None:
+    task = Sudoku(3, 3)
+    digits = np.array([int(symbol) for symbol in PUZZLE.replace(".", "0")])
+    assert (task.from_numbers(digits) == task.encode(PUZZLE)).all()
+    tokens = task.encode(PUZZLE).astype(np.int64)
+    assert (task.from_numbers(tokens) == tokens).all()
+    whole = np.array([int(symbol) for symbol in ANSWER])
+    with pytest.raises(InputError, match="digits of a whole sudoku_9x9 or tokens"):
+        task.from_numbers(whole)
+    assert (task.from_numbers(whole + 1) == whole + 1).all()
+    with pytest.raises(InputError, match="holds token 11"):
+        task.from_numbers(np.full(81, 11))
