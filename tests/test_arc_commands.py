@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import compose
-from tests.data.test_from_arc import folder
+from tests.data.test_from_arc import folder, task_of
 from trm import InputError, load
 from trm.evaluate import run_evaluation
 from trm.train import run_training
@@ -73,13 +73,33 @@ def test_training_votes_and_a_submission_that_fits_its_challenges(folder, tmp_pa
     assert run_training(more)["steps"] == 5
 
 
+def test_a_folder_of_tasks_alone_trains_and_is_split_alike_in_evaluation(tmp_path):
+    for k in range(6):
+        contents = task_of(k)
+        for pair in contents["test"] * (k == 5):
+            pair["output"] = None
+        (tmp_path / "tasks").mkdir(exist_ok=True)
+        (tmp_path / "tasks" / f"t{k}.json").write_text(json.dumps(contents))
+    run, path = tmp_path / "run", tmp_path / "submission.json"
+    words = [word for word in TINY_ARC if not word.startswith(("data.train", "data.tasks"))]
+    words += [f"data.path={tmp_path / 'tasks'}", "data.test_tasks=2", f"run_dir={run}"]
+    result = run_training(compose("train", *words))
+    assert "tested on 2 of its 6 tasks, drawn with seed 0" in result["manifest"]["source"]
+    checkpoint = run / "checkpoints" / "best.ckpt"
+    evaluated = run_evaluation(
+        compose("evaluate", f"checkpoint={checkpoint}", f"submission={path}", "votes=2")
+    )
+    assert evaluated["tasks"] == len(json.loads(path.read_text())) == 2
+    assert all(row["n"] == 2 for row in evaluated["pass_at"])
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
         ("model.identifiers=2", "model.identifiers=2 is too few for this data"),
         ("model.prefix_len=0", "tells its tasks apart by identifiers"),
         ("task=maze", "take task=arc"),
-        ("data.path=nowhere", "holds neither"),
+        ("data.path=nowhere", "data.path=nowhere does not exist; give the folder"),
         ("checkpoint.monitor=val/valid_accuracy", "must be one of val/exact_accuracy, val/cell"),
     ],
 )

@@ -30,6 +30,9 @@ CAME_LATER: dict[str, Any] = {
     "train.filling.wrong": 0.0,
     "train.small_first": False,
     "sizes": None,
+    "data.train_file": None,
+    "data.test_file": None,
+    "data.test_tasks": None,
     "data.walls_to": None,
     "data.winding": 0.0,
 }

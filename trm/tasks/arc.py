@@ -1,6 +1,7 @@
 """ARC-AGI: grids of colours on a canvas of 30 by 30, and their augmentations."""
 
 import json
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ END = 1  # token of the row under a grid and the column right of it, where they 
 FIRST_COLOUR = 2  # token of colour 0, black
 SIDE = 30
 COLOURS = 10
+NAME_SEPARATOR = "|||"  # between a task, a turn and the colours, in the name of an augmentation
 
 # The dihedral group in the released order: identity, rot90 by 1, 2, 3, flip left-right, flip
 # up-down, transpose, flip left-right of rot90. Output cell (i, j) shows the original cell that has
@@ -23,6 +25,8 @@ SWAP = (False, True, False, True, False, False, True, True)
 FLIP_ROWS = (False, False, True, True, False, True, False, True)
 FLIP_COLUMNS = (False, True, True, False, True, False, False, True)
 _UNDOING = (0, 3, 2, 1, 4, 5, 6, 7)
+
+_MEND = "so mend the grid or leave it out"
 
 _STYLES = (
     *("white on black", "on blue", "on red", "on green", "on yellow"),
@@ -118,18 +122,32 @@ def checked_grid(rows: Any, where: str) -> np.ndarray:
         InputError: no such grid, naming ``where``
     """
     if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows):
-        raise InputError(f"{where}: a grid is a list of rows of colours")
+        raise InputError(
+            f"{where}: {shown(rows)} is no grid; a grid is a list of rows of colours, such as "
+            f"[[0, 7], [7, 7]]"
+        )
     if len(rows) > SIDE or any(len(row) > SIDE for row in rows):
         widest = max(len(row) for row in rows)
-        raise InputError(f"{where}: {len(rows)} x {widest} cells; a side has at most {SIDE}")
+        raise InputError(
+            f"{where}: {len(rows)} x {widest} cells; a side has at most {SIDE}, {_MEND}"
+        )
     if not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         lengths = sorted({len(row) for row in rows})
-        raise InputError(f"{where}: rows have {lengths} cells; all need the same number, 1 or more")
+        raise InputError(
+            f"{where}: rows have {lengths} cells; all need the same number, 1 or more, {_MEND}"
+        )
     for row in rows:
         for colour in row:
             if type(colour) is not int or not 0 <= colour <= 9:
-                raise InputError(f"{where}: colour {str(colour)[:20]!r} must be 0 ... 9")
+                raise InputError(f"{where}: colour {shown(colour)} must be 0 ... 9, {_MEND}")
     return np.array(rows, dtype=np.uint8)
+
+
+def shown(value: Any) -> str:
+    """Name what JSON has, on a part of a line; what is nested may be endless."""
+    kinds = {list: "a list", dict: "an object", NoneType: "null"}
+    text = kinds.get(type(value)) or str(value)
+    return repr(text if len(text) <= 40 else f"{text[:37]}...")
 
 
 def to_canvas(grid: np.ndarray) -> np.ndarray:
@@ -182,7 +200,7 @@ def augmented_name(name: str, which: int, colours: np.ndarray) -> str:
     """Name an augmented task as released: ``task|||tK|||permutation``; the task itself is bare."""
     digits = "".join(str(int(colour)) for colour in colours)
     plain = which == 0 and digits == "0123456789"
-    return name if plain else f"{name}|||t{which}|||{digits}"
+    return name if plain else NAME_SEPARATOR.join((name, f"t{which}", digits))
 
 
 def parsed_name(name: str) -> tuple[str, int, np.ndarray]:
@@ -191,7 +209,7 @@ def parsed_name(name: str) -> tuple[str, int, np.ndarray]:
     Raises:
         InputError: no such name
     """
-    task, *parts = name.split("|||")
+    task, *parts = name.split(NAME_SEPARATOR)
     if not parts:
         return task, 0, np.arange(COLOURS)
     turn, digits = parts if len(parts) == 2 else ("", "")

@@ -1,9 +1,8 @@
 """ARC-AGI as training data: pairs of grids under augmentations that are never written down."""
 
 import hashlib
-import logging
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,15 @@ import torch
 from torch import Tensor
 
 from trm.data.arc.augmentations import distinct_augmentations
-from trm.data.arc.files import ArcTask, read_subset
+from trm.data.arc.built import is_built, read_built
+from trm.data.arc.files import ArcTask, choose
+from trm.data.arc.split import split_built, split_subsets
 from trm.data.arc.tables import ArcPuzzles, ArcTables, ArcVotes, Names
 from trm.data.puzzles import PuzzleData
 from trm.support import counter_rng
 from trm.support.errors import InputError
 from trm.tasks.arc import COLOURS, FLIP_COLUMNS, FLIP_ROWS, SIDE, SWAP, Arc
 from trm.tasks.base import Task
-
-_log = logging.getLogger(__name__)
 
 
 def from_arc(
@@ -31,22 +30,29 @@ def from_arc(
     val_tasks: int = 20,
     tasks: int | None = None,
     seed: int = 0,
+    test_tasks: int | None = None,
 ) -> PuzzleData:
     """Read ARC tasks and number their augmentations; nothing else is made before it is wanted.
 
     Trained on: all demonstrations and, but for the tasks of ``test`` and those held out, the test
-    pairs. The test outputs of ``test`` are in no training batch.
+    pairs. The test outputs of ``test`` are in no training batch. Outputs that are not known are
+    compared with nothing.
+
+    Where there is a single subset, ``test_tasks`` of its tasks, drawn, are asked, and the manifest
+    says so. A folder of the released ``build_arc_dataset.py`` keeps its splits and identifiers:
+    ``train`` and ``test`` have no effect there.
 
     Args:
         task: an Arc
-        path: folder of the files, see ``trm.data.arc.files``
+        path: folder of the files, or one file; see ``trm.data.arc.files``
         train: subsets to train on; ``test`` must be one of them, since only a task that was trained
             on has an identifier
         test: subset whose test inputs are asked
         augmentations: per task, at most; different ones only
         val_tasks: tasks of other subsets whose test pairs are held out for validation
         tasks: the smallest tasks of each subset, so many; None for all
-        seed: of augmentations, translations and the held-out tasks
+        seed: of augmentations, translations and the tasks that are drawn
+        test_tasks: of a single subset, how many are asked; None for a tenth
 
     Raises:
         InputError: files that cannot be read, or subsets that do not fit together
@@ -58,7 +64,7 @@ def from_arc(
     if test not in train:
         raise InputError(
             f"data.test={test} is not among data.train={list(train)}: only tasks that were trained "
-            f"on have an identifier"
+            f"on have an identifier; name it in both"
         )
     if augmentations < 0 or val_tasks < 1:
         raise InputError(
@@ -66,40 +72,43 @@ def from_arc(
             f"least 1"
         )
     folder = Path(path).expanduser()
-    read = {name: _smallest(read_subset(folder, name), tasks) for name in train}
-    everything = {entry.name: entry for name in train for entry in read[name].values()}
-    everything |= read[test]  # ARC-AGI-2 has tasks of ARC-AGI-1: as test tasks they stay hidden
-    others = [entry for name, entry in everything.items() if name not in read[test]]
-    also = {name for subset in train if subset != test for name in read[subset]} & read[test].keys()
-    if also:
-        _log.warning(
-            f"warning: {len(also)} of {len(read[test])} {test} tasks are in other subsets as well; "
-            f"here they are test tasks only, and their test pairs are not trained on"
-        )
-    held_out = _held_out(others, val_tasks, seed)
-    builder = ArcBuilder(augmentations, seed)
-    for entry in everything.values():
-        is_test, is_val = entry.name in read[test], entry.name in held_out
-        builder.add(entry, role="test" if is_test else "val" if is_val else "train")
-    shared = _shared(read[test].values(), others)
-    if shared:
-        _log.warning(
-            f"warning: {len(shared)} of {len(read[test])} {test} tasks share a pair with tasks "
-            f"that are trained on as a whole ({', '.join(shared[:3])}, ...): memory may solve them"
-        )
-    return builder.data(f"folder {folder.name}: {', '.join(train)}; tested on {test}", len(shared))
+    kind = "file" if os.path.isfile(folder) else "folder"
+    source = f"{kind} {folder.name or folder.resolve().name}"
+    built = read_built(folder) if is_built(folder) else None
+    if built is not None:
+        split = split_built(built, source, val_tasks, tasks, seed)
+    else:
+        subsets = choose(folder, train, test)
+        split = split_subsets(subsets, source, val_tasks, test_tasks, tasks, seed)
+    builder = ArcBuilder(augmentations, seed, None if built is None else built.drawn)
+    for entry in split.tasks:
+        builder.add(entry, split.roles[entry.name])
+    return builder.data(split.source, split.shared)
 
 
 class ArcBuilder:
-    """Collects grids, examples and augmentations task by task."""
+    """Collects grids, examples and augmentations task by task.
 
-    def __init__(self, augmentations: int, seed: int) -> None:
-        self.augmentations, self.seed = augmentations, seed
+    Args:
+        augmentations: of each task, at most
+        seed: of what is drawn
+        drawn: augmentations by task name where they are given, as ``distinct_augmentations``
+            returns them; None to draw all
+    """
+
+    def __init__(
+        self,
+        augmentations: int,
+        seed: int,
+        drawn: Mapping[str, tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
+        self.augmentations, self.seed, self.drawn = augmentations, seed, drawn or {}
         self.grids: list[np.ndarray] = []
         self.names: list[str] = []
         self.task_of, self.turn = [torch.zeros(1).long()], [torch.zeros(1).long()]
         self.colours, self.still = [torch.arange(COLOURS)[None]], [torch.zeros(1).long() - 1]
         self.rows: dict[str, list[tuple[Tensor, Tensor]]] = {"train": [], "val": [], "test": []}
+        self.unknown: list[tuple[Tensor, Tensor]] = []  # test inputs without an output
         self.votes: list[tuple[Tensor, Tensor]] = []
         self.tasks: dict[str, int] = {"train": 0, "val": 0, "test": 0}
         self.questions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
@@ -107,7 +116,7 @@ class ArcBuilder:
 
     def add(self, task: ArcTask, role: str) -> None:
         """Number the augmentations of a task and place its pairs."""
-        turn, colours = distinct_augmentations(task, self.augmentations, self.seed)
+        turn, colours = self._augmentations(task)
         identifier = torch.arange(self.identifiers, self.identifiers + len(turn))
         self.identifiers += len(turn)
         unknown = np.zeros((0, 0), dtype=np.uint8)
@@ -121,7 +130,8 @@ class ArcBuilder:
         self.rows["train"].append(_all_of(trained, identifier))
         if role != "train":
             tested = torch.arange(first + len(examples), first + len(examples) + len(tests))
-            self.rows[role].append(_all_of(tested, identifier[:1]))
+            rows = self.rows[role] if task.solutions else self.unknown
+            rows.append(_all_of(tested, identifier[:1]))
             if role == "test":
                 self.votes.append(_all_of(tested, identifier))
                 self.questions[task.name] = (task.questions, task.solutions)
@@ -132,6 +142,12 @@ class ArcBuilder:
         self.colours.append(colours)
         self.names.append(task.name)
         self.tasks[role] += 1
+
+    def _augmentations(self, task: ArcTask) -> tuple[Tensor, Tensor]:
+        if task.name not in self.drawn:
+            return distinct_augmentations(task, self.augmentations, self.seed)
+        turn, colours = self.drawn[task.name]
+        return turn[: self.augmentations + 1], colours[: self.augmentations + 1]
 
     def tables(self) -> ArcTables:
         """Return the grids and augmentations so far."""
@@ -153,6 +169,8 @@ class ArcBuilder:
     def data(self, source: str, shared: int) -> PuzzleData:
         """Put it together; ``shared`` test tasks have a pair in common with tasks trained on."""
         tables = self.tables()
+        # An unknown output is no wrong answer: it counts only where nothing at all is known.
+        self.rows["test"] = self.rows["test"] or self.unknown
         splits = {
             name: ArcPuzzles(
                 tables,
@@ -181,40 +199,3 @@ class ArcBuilder:
 def _all_of(pairs: Tensor, identifiers: Tensor) -> tuple[Tensor, Tensor]:
     """Return every pair under every identifier."""
     return pairs.repeat(len(identifiers)), identifiers.repeat_interleave(len(pairs))
-
-
-def _smallest(tasks: dict[str, ArcTask], count: int | None) -> dict[str, ArcTask]:
-    if count is None:
-        return tasks
-    if count < 1:
-        raise InputError(f"data.tasks={count} must be at least 1, or null for all")
-
-    def cells(name: str) -> int:
-        pairs = tasks[name].demonstrations
-        return max(grid.size for pair in pairs for grid in pair)
-
-    return {name: tasks[name] for name in sorted(tasks, key=cells)[:count]}
-
-
-def _held_out(tasks: list[ArcTask], count: int, seed: int) -> set[str]:
-    solved = [task.name for task in tasks if task.solutions]
-    if len(solved) <= count:
-        raise InputError(
-            f"data.val_tasks={count} leaves nothing of the {len(solved)} tasks with solutions "
-            f"outside the test subset; hold out fewer"
-        )
-    numbers = torch.tensor([zlib.crc32(name.encode()) for name in solved])
-    order = counter_rng.key(seed, numbers).argsort()
-    return {solved[int(k)] for k in order[:count]}
-
-
-def _shared(tests: Iterable[ArcTask], others: list[ArcTask]) -> list[str]:
-    """Return the test tasks that have a pair in common with the others."""
-    known = {pair for task in others for pair in _pairs(task)}
-    return [task.name for task in tests if any(pair in known for pair in _pairs(task))]
-
-
-def _pairs(task: ArcTask) -> Iterator[tuple[bytes, ...]]:
-    tests = zip(task.questions, task.solutions, strict=False)
-    for pair in [*task.demonstrations, *tests]:
-        yield tuple(bytes(grid.shape) + grid.tobytes() for grid in pair)
