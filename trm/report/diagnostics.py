@@ -8,6 +8,7 @@ from rich.table import Table
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles
+from trm.inference.evaluation import doubling
 from trm.inference.record import EvaluationRecord
 from trm.report.tables import numbers_table, percent
 from trm.results.statistics import wilson
@@ -15,6 +16,7 @@ from trm.tasks.base import Task
 
 _BINS = 5  # of halting probability
 _QUANTILES = 4  # of difficulty
+_MOST_ROWS = 20  # of steps, above which 1, 2, 4, ... and the last are shown
 
 
 def diagnostics(record: EvaluationRecord, task: Task, puzzles: Puzzles) -> dict[str, Any]:
@@ -93,7 +95,10 @@ def _by_difficulty(task: Task, puzzles: Puzzles, solved: Tensor) -> list[dict[st
         measures.append(counted)
     rows = []
     for name, values in measures:
-        bounds = np.unique(np.quantile(values, np.linspace(0, 1, _QUANTILES + 1)[1:]))
+        bounds = np.quantile(values, np.linspace(0, 1, _QUANTILES + 1)[1:])
+        if name == "rating":  # 0, "needs no guess", is a kind of its own
+            bounds = np.append(bounds, 0)
+        bounds = np.unique(bounds)
         below = -np.inf
         for bound in bounds:
             here = torch.from_numpy((values > below) & (values <= bound))
@@ -113,7 +118,9 @@ def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
         "Step by step (settled: the answer is that of the step before)",
         ("step", "going", "says solved first", "settled", "settled, wrong", *changes),
     )
-    for row in diagnosis["by_step"]:
+    by_step = diagnosis["by_step"]
+    shown = doubling(len(by_step)) if len(by_step) > _MOST_ROWS else range(1, len(by_step) + 1)
+    for row in (by_step[k - 1] for k in shown):
         counts = ("step", "going", "halts_first", "settled", "settled_on_wrong")
         residuals = [f"{row[name]:.3f}" for name in parts]
         steps.add_row(*(str(row[name]) for name in counts), *residuals)
