@@ -6,9 +6,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from trm.checkpoints.opening import Opened, open_model
+from trm.checkpoints.opening import Opened, open_for, open_model
 from trm.models.trm import TinyRecursiveModel
-from trm.support.command_line import command
+from trm.support.command_line import add_settings, command, settings_of
 
 
 def description(opened: Opened) -> list[tuple[str, str]]:
@@ -33,8 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the description; 2 if the file cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m trm.describe", description=__doc__)
     parser.add_argument("path", help="a checkpoint, a safetensors folder, or a published file")
-    path = parser.parse_args(arguments).path
-    opened = open_model(path, {})
+    add_settings(parser)
+    options = parser.parse_args(arguments)
+    path, settings = options.path, settings_of(options)
+    opened = open_for(path, options.task, settings) if options.task else open_model(path, settings)
     console = Console()
     console.print(path, soft_wrap=True, highlight=False)
     table = Table(show_header=False)

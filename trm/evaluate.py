@@ -1,7 +1,8 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
+import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from trm.checkpoints.opening import Opened, open_model, shipped
+from trm.checkpoints.opening import Opened, open_for
 from trm.commands import run_command
 from trm.data.loading import load_data
 from trm.data.puzzles import PuzzleData
@@ -21,7 +22,6 @@ from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, write_json
-from trm.support.build import build
 from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
@@ -29,6 +29,8 @@ from trm.support.files import check_writable
 from trm.support.sections import Section, read, resolved
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
+
+log = logging.getLogger("trm")
 
 _FILE_NAMES = "train_file", "test_file"
 
@@ -47,9 +49,13 @@ class EvaluationConfig:
     precision: Precision
     output: str | None
     plot: str | None
+    task: Section
     data: Section
     compute: Compute
-    task: Section | None = None
+    heads: int | None = None
+    n: int | None = None
+    T: int | None = None
+    prefix_len: int | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoint is None:
@@ -81,19 +87,15 @@ class EvaluationRequest:
         Raises:
             InputError: what cannot be read, or does not fit together
         """
-        opened = open_model(str(config.checkpoint), {})
+        settings = {name: getattr(config, name) for name in ("heads", "n", "T", "prefix_len")}
+        opened = open_for(str(config.checkpoint), config.task or None, settings)
         task = opened.task
-        if task is not None and config.task:
-            task = _of_other_size(opened, config.task)
-            opened = replace(opened, model=opened.model.on(task.structure))
-        if task is None or not opened.config:
-            raise InputError(
-                f"{config.checkpoint} does not say how it was trained; evaluate a checkpoint of a "
-                f"run, or a model that comes with trm: {', '.join(shipped())}"
-            )
+        assert task is not None, "open_for refuses otherwise"
+        for sentence in opened.assumed:
+            log.warning("%s: assumed %s", config.checkpoint, sentence)
         compute = config.compute.for_model(task, opened.model, opened.trained.N_sup)
         device = pick_device(config.device)
-        data = _data(config, opened.config["data"], task)
+        data = _data(config, opened.config.get("data", {}), task)
         precision = pick_precision(config.precision, device)
         return cls(config, task, opened, data, compute, device, precision)
 
@@ -241,23 +243,13 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
     return measured
 
 
-def _of_other_size(opened: Opened, changes: Section) -> Task:
-    """Return the task that a model was trained on, changed to another size.
-
-    Raises:
-        InputError: a model of one size, or a change that the task refuses
-    """
-    assert opened.task is not None, "looked at before"
-    if not opened.model.any_size:
-        raise InputError(
-            f"task={changes}: {type(opened.model).__name__} is made for {opened.task.name} alone; "
-            f"leave task=null"
-        )
-    return build({**opened.task.settings(), **changes}, Task, "task")
-
-
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:
     source = config.data
+    if "_target_" not in source and not trained_on and source.get("path") is None:
+        raise InputError(
+            f"{config.checkpoint} does not say what data it was trained on; name a folder with "
+            f"data.path=..., or make puzzles with data=generated"
+        )
     if "_target_" not in source:
         changes = {name: value for name, value in source.items() if value is not None}
         source = (_elsewhere(trained_on) if "path" in changes else trained_on) | changes
@@ -268,7 +260,7 @@ def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleDa
 
 def _elsewhere(source: Section) -> Section:
     """Return the source of another folder: file names hold for one, and others have no folder."""
-    if source.get("_target_") in ("trm.data.generated", "trm.data.from_hub"):
+    if source.get("_target_") in (None, "trm.data.generated", "trm.data.from_hub"):
         return {"_target_": "trm.data.from_folder"}
     return {name: value for name, value in source.items() if name not in _FILE_NAMES}
 

@@ -21,7 +21,7 @@ from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
 from trm.inference.solver import Solution, Solver
-from trm.support.command_line import command
+from trm.support.command_line import add_settings, command, settings_of
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch-size", type=int, help="trajectories at once (64 on a CPU, 256 elsewhere)"
     )
+    add_settings(parser)
     hints = get_type_hints(Compute)
     compute = parser.add_argument_group("test-time compute")
     for name, description in _HELP.items():
@@ -114,6 +115,8 @@ def _run(options: argparse.Namespace) -> int:
         batch_size=options.batch_size,
         device=device,
         precision=options.precision,
+        task=options.task,
+        settings=settings_of(options),
         **changes,
     )
     if options.picture is not None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from trm.checkpoints import continuing, native
+from trm.checkpoints.opening import load_into
 from trm.commands import composed, quiet_lightning, run_command
 from trm.data.loading import load_data
 from trm.data.puzzles import Puzzles
@@ -97,7 +98,7 @@ def _model(config: TrainingConfig, task: Task, is_new: bool) -> RecursiveModel:
     if config.init_from is not None and is_new:
         # Rows learned for other puzzles mean nothing here: identifiers_only starts from zero.
         keep_rows = not config.train.identifiers_only
-        native.load_weights(model, native.read(config.init_from), keep_rows)
+        load_into(model, config.init_from, task, keep_rows)
     return model
 
 

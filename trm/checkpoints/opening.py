@@ -2,18 +2,23 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from trm.checkpoints import native
 from trm.checkpoints.layouts import BUILT_IN, Folder, Layout, Opened
 from trm.checkpoints.layouts.shipped import shipped
 from trm.models.recursion import RecursiveModel
 from trm.support.build import build
 from trm.support.errors import InputError
+from trm.tasks import task_named
 from trm.tasks.base import Task
 
-__all__ = ["Opened", "load", "open_model", "save", "shipped"]
+__all__ = ["Opened", "load", "load_into", "open_for", "open_model", "save", "shipped"]
+
+_LEAVE_NO_TRACE = "heads", "n", "T", "prefix_len", "positions"  # settings that no shape tells
 
 
 def load(
@@ -115,6 +120,92 @@ def open_model(
     except Exception as error:  # whatever a reader trips over, the file is at fault
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{path} is damaged, or made to look like a model ({reason})") from error
+
+
+def open_for(
+    path: str | Path,
+    task: "Task | str | Mapping[str, Any] | None" = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Opened:
+    """Open a model for puzzles: those it was trained on, or others that it can answer.
+
+    Args:
+        path: see ``load``
+        task: itself, its name (``sudoku_9x9``), or changes of the file's own (``{"side": 12}``);
+            None for the file's own
+        settings: as ``load`` takes them, where the file does not say
+
+    Raises:
+        InputError: as ``load``; a task that the model is not made for, or none where the file has
+            none
+    """
+    known = None if task is None else _whole(task)
+    sized = {"seq_len": known.cells} if known is not None else {}
+    given = {name: value for name, value in (settings or {}).items() if value is not None}
+    opened = open_model(path, sized | given)
+    if isinstance(task, Mapping) and known is None and opened.task is not None:
+        known = build({**opened.task.settings(), **task}, Task, "task")
+    known = opened.task if known is None else known
+    if known is None:
+        raise InputError(
+            f"{path} does not say what its puzzles are; give task=sudoku_9x9, maze_30x30 or arc"
+        )
+    check_made_for(opened.model, known)
+    return replace(opened, task=known, model=opened.model.on(known.structure))
+
+
+def load_into(model: RecursiveModel, path: str | Path, task: Task, with_rows: bool = True) -> None:
+    """Put the weights of a file into a model, identifier rows included if wanted.
+
+    Args:
+        model: of the same architecture; what a published file does not say is taken from it
+        path: see ``load``
+        task: of the model
+        with_rows: whether the file's identifier rows are wanted
+
+    Raises:
+        InputError: as ``load``, or weights that do not fit, naming the first
+    """
+    mine = model.settings()
+    said = {name: mine[name] for name in _LEAVE_NO_TRACE if mine.get(name) is not None}
+    opened = open_model(path, {"seq_len": task.cells, **said})
+    other, whose = opened.model, opened.task.name if opened.task else "puzzles it does not name"
+    file = f"{path} (of a run on {whose})"
+    weights = other.state_dict()
+    native.check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
+    model.load_state_dict(weights)
+    if model.identifiers is not None and other.identifiers is not None and with_rows:
+        table, saved = model.identifiers.weights, other.identifiers.weights
+        if saved.shape != table.shape:
+            raise InputError(
+                f"{file} does not fit the model: identifier rows are {tuple(saved.shape)} in the "
+                f"file, {tuple(table.shape)} in the model"
+            )
+        table.copy_(saved)
+
+
+def check_made_for(model: RecursiveModel, task: Task) -> None:
+    """Refuse a model that was made for puzzles of another size.
+
+    Raises:
+        InputError: naming the sizes
+    """
+    if model.any_size:
+        return
+    settings = model.settings()
+    for name, value in {"seq_len": task.cells, "vocab_size": task.vocab_size}.items():
+        if settings.get(name, value) != value:
+            raise InputError(
+                f"the model has {name}={settings[name]}, {task.name} needs {value}; give the task "
+                f"that it was trained on"
+            )
+
+
+def _whole(task: Task | str | Mapping[str, Any]) -> Task | None:
+    """Return a task that is said as a whole, not by changes of a file's own."""
+    if isinstance(task, Mapping):
+        return build(task, Task, "task") if "_target_" in task else None
+    return task_named(task) if isinstance(task, str) else task
 
 
 def _made(layout: Layout | str | None) -> Layout | None:

@@ -3,7 +3,7 @@
 import argparse
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from trm.checkpoints.opening import Opened, open_model, shipped
+from trm.checkpoints.opening import Opened, open_for, shipped
 from trm.data.puzzles import Puzzles
 from trm.describe import description
 from trm.export.agreement import BATCH, Agreement, compare, latencies
@@ -22,7 +22,7 @@ from trm.export.formats import FILES, KINDS, check_extra, write_step
 from trm.export.runner import ABOUT, FORMAT, INITIAL, Exported
 from trm.export.step import OUTPUTS, SupervisionStep, example, initial, supervision_step
 from trm.results.files import birth_certificate, write_json
-from trm.support.command_line import command, progress_bar
+from trm.support.command_line import add_settings, command, progress_bar, settings_of
 from trm.support.errors import InputError, check_at_least, check_choice
 
 _MOST_STEPS = 16_000  # over all puzzles that an export is compared on
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         puzzles=options.puzzles,
         tolerance=options.tolerance,
         data=options.data,
+        task=options.task,
+        settings=settings_of(options),
     )
     Console().print(agreement_table(about))
     print(output)
@@ -56,6 +58,8 @@ def export(
     puzzles: int = 1000,
     tolerance: float | None = None,
     data: str | None = None,
+    task: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write an export folder, once it has been seen to answer as the model does.
 
@@ -68,6 +72,9 @@ def export(
         tolerance: how far exact accuracy may fall, as a share of the puzzles, and how many final
             answers may differ where the weights are kept; None for 0, and for int8 0.01
         data: where the data now lie, if not where the checkpoint says
+        task: of a file that does not name it, such as ``sudoku_9x9``, or another size of a model
+            of any
+        settings: of a published file, as ``trm.load`` takes them
 
     Returns:
         what ``export.json`` holds
@@ -81,12 +88,8 @@ def export(
     check_at_least(0, "--", puzzles=puzzles)
     check_extra(kind)
     _check_free(output)
-    opened = open_model(checkpoint, {})
-    if opened.task is None:
-        raise InputError(
-            f"{checkpoint} does not say what it was trained on; write it anew with "
-            f"trm.save(model, folder, task)"
-        )
+    opened = open_for(checkpoint, task, settings)
+    assert opened.task is not None, "open_for refuses otherwise"
     # A model of many steps answers few puzzles in the time in which another answers a thousand.
     most = max(BATCH, _MOST_STEPS // opened.trained.N_sup)
     questions = _puzzles(checkpoint, opened, data)[: min(puzzles, most)] if puzzles else None
@@ -145,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerance", type=float, help="share of puzzles that may be lost (0; int8 0.01)"
     )
     parser.add_argument("--data", help="where the data now lie, if not where the checkpoint says")
+    add_settings(parser)
     return parser
 
 
@@ -154,12 +158,14 @@ def _puzzles(checkpoint: str | Path, opened: Opened, path: str | None) -> Puzzle
 
     assert opened.task is not None, "looked at before"
     without = "--puzzles=0 exports without a comparison"
-    if "data" not in opened.config:
-        raise InputError(f"{checkpoint} does not say what data it was trained on; {without}")
-    source = dict(opened.config["data"])
+    if path is None and "data" not in opened.config:
+        raise InputError(
+            f"{checkpoint} does not say what data it was trained on; --data=FOLDER names some, "
+            f"{without}"
+        )
+    source = dict(opened.config.get("data", {}))
     if path is not None:
-        if "path" not in source:
-            raise InputError(f"--data={path} has no effect: this data is generated, not read")
+        source = {"_target_": "trm.data.from_folder"} if "path" not in source else source
         source["path"] = path
     try:
         data = load_data(source, opened.task)

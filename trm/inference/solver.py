@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from trm.checkpoints.opening import open_model
+from trm.checkpoints.opening import open_for
 from trm.inference.compute import Compute
 from trm.inference.rollouts import RolloutStep, rollout
 from trm.inference.search import Search
@@ -86,19 +86,6 @@ def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     return Compute(**settings)
 
 
-def _check_fits(model: RecursiveModel, task: Task) -> None:
-    """Refuse a model that was made for puzzles of another size."""
-    if model.any_size:
-        return
-    settings = model.settings()
-    for name, value in {"seq_len": task.cells, "vocab_size": task.vocab_size}.items():
-        if settings.get(name, value) != value:
-            raise InputError(
-                f"the model has {name}={settings[name]}, {task.name} needs {value}; give the task "
-                f"that it was trained on"
-            )
-
-
 class Solver:
     """A model that answers puzzles, with as much test-time compute as it is given.
 
@@ -151,10 +138,11 @@ class Solver:
         cls,
         path: str | Path,
         compute: Compute | None = None,
-        task: Task | None = None,
+        task: Task | str | None = None,
         batch_size: int | None = None,
         device: torch.device | str | None = None,
         precision: Precision = "auto",
+        settings: Mapping[str, Any] | None = None,
         **changes: Any,
     ) -> "Solver":
         """Open a model file that says what it was trained on, or a shipped model by its name.
@@ -162,10 +150,11 @@ class Solver:
         Args:
             path: see ``trm.load``
             compute: see ``Compute``
-            task: of a file that does not name it
+            task: of a file that does not name it, or its name, such as ``sudoku_9x9``
             batch_size: as above
             device: where to run
             precision: as above
+            settings: of a published file, as ``trm.load`` takes them: ``heads``, ``n`` ...
             changes: of ``default_compute``, where ``compute`` is None, such as ``rollouts=8``
 
         Raises:
@@ -174,17 +163,13 @@ class Solver:
         """
         if compute is not None and changes:
             raise InputError(f"{min(changes)}=... changes compute, which is given; put it in there")
-        opened = open_model(path, {})
-        task = opened.task if task is None else task
-        if task is None:
-            raise InputError(
-                f"{path} does not say what its puzzles are; open it with trm.load and give model "
-                f"and task to trm.Solver"
-            )
-        _check_fits(opened.model, task)
+        opened = open_for(path, task, settings)
+        assert opened.task is not None, "open_for refuses otherwise"
         if compute is None:
-            compute = default_compute(task, opened.trained.N_sup, **changes)
-        return cls(opened.model, task, compute, opened.trained, batch_size, device, precision)
+            compute = default_compute(opened.task, opened.trained.N_sup, **changes)
+        return cls(
+            opened.model, opened.task, compute, opened.trained, batch_size, device, precision
+        )
 
     def solve(
         self,

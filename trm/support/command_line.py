@@ -1,5 +1,6 @@
 """What every command does around its work: errors in one line, exit statuses, a progress bar."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -57,3 +58,25 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(title, total=total)
         yield lambda done: progress.update(bar, completed=done)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what a published file does not; ``settings_of`` reads them."""
+    group = parser.add_argument_group("what a published file does not say")
+    group.add_argument("--task", help="sudoku_9x9, maze_30x30, arc; another size of a model of any")
+    for name, description in _SETTINGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=int, help=description)
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, int]:
+    """Return those that were given."""
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_SETTINGS = {
+    "heads": "attention heads",
+    "n": "latent recursions before each answer update",
+    "T": "recursion cycles",
+    "prefix_len": "positions that hold the identifier",
+}
