@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
     start = time.perf_counter()
     config = read(EvaluationConfig, resolved(cfg))
     request = EvaluationRequest.of(config)
-    measured = _vote(request) if request.is_vote else _evaluate(request)
+    measured, show = _vote(request) if request.is_vote else _evaluate(request)
     opened, device = request.opened, request.device
     result = {
         "format": FORMAT,
@@ -166,12 +167,17 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "certificate": birth_certificate(device),
     }
     if config.output is not None:
-        write_json(Path(config.output), result)
+        write_json(Path(config.output), result)  # before anything is shown, which may fail
+    show()
     return result
 
 
-def _evaluate(request: EvaluationRequest) -> dict[str, Any]:
-    """Count hits, print them against compute, and look closer at the plain trajectories."""
+def _evaluate(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Count hits, also against compute, and look closer at the plain trajectories.
+
+    Returns:
+        the numbers, and what prints and plots them
+    """
     config, task, compute, model = (
         request.config,
         request.task,
@@ -199,20 +205,28 @@ def _evaluate(request: EvaluationRequest) -> dict[str, Any]:
     )
     evaluation, points = record.by_step(), against_compute(record, model.passes)
     diagnosis = diagnostics(record, task, puzzles)
-    Console().print(
-        result_table(evaluation, title),
-        compute_table(points),
-        *diagnostic_tables(diagnosis),
-        thinking(task, puzzles, evaluation),
-    )
     by_step = accuracies(evaluation)
-    if config.plot is not None:
-        plot_compute(points, by_step, f"{task.name}, {len(puzzles)} puzzles", Path(config.plot))
-    return {"evaluation": by_step, "against_compute": points, "diagnostics": diagnosis}
+
+    def show() -> None:
+        Console().print(
+            result_table(evaluation, title),
+            compute_table(points),
+            *diagnostic_tables(diagnosis),
+            thinking(task, puzzles, evaluation),
+        )
+        if config.plot is not None:
+            name = f"{task.name}, {len(puzzles)} puzzles"
+            plot_compute(points, by_step, name, Path(config.plot))
+
+    return {"evaluation": by_step, "against_compute": points, "diagnostics": diagnosis}, show
 
 
-def _vote(request: EvaluationRequest) -> dict[str, Any]:
-    """Let the augmentations of ARC tasks vote, print pass@K, and write a submission."""
+def _vote(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], None]]:
+    """Let the augmentations of ARC tasks vote, and write a submission.
+
+    Returns:
+        the numbers, and what prints them
+    """
     config, steps = request.config, request.compute.max_steps
     assert steps is not None, "for_model fills it in"
     votes = request.data.votes.narrowed(config.limit, config.votes)
@@ -234,13 +248,17 @@ def _vote(request: EvaluationRequest) -> dict[str, Any]:
     if solved:
         arc_score = score(ballot, solved)
         measured["pass_at"] = pass_rows(arc_score.pass_at, arc_score.tasks)
-        Console().print(pass_table(measured["pass_at"], title))
-    else:
-        Console().print(f"{title}: no solutions to compare with", highlight=False)
     if config.submission is not None:
         questions = {name: inputs for name, (inputs, _) in votes.questions.items()}
         write_json(Path(config.submission), submission(ballot, questions))
-    return measured
+
+    def show() -> None:
+        if solved:
+            Console().print(pass_table(measured["pass_at"], title))
+        else:
+            Console().print(f"{title}: no solutions to compare with", highlight=False)
+
+    return measured, show
 
 
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:

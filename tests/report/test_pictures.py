@@ -40,7 +40,7 @@ def test_every_task_is_drawn_as_png_and_gif(task, tmp_path):
         with Image.open(path) as image:
             assert image.format == kind.upper()
             assert min(image.size) > 100
-            assert getattr(image, "n_frames", 1) == (3 if kind == "gif" else 1)
+            assert getattr(image, "n_frames", 1) == (4 if kind == "gif" else 1)
 
 
 def test_the_title_counts_wrong_cells_only_where_the_solution_is_known():

@@ -23,6 +23,7 @@ _CLUE = "#E6E6E6"
 _MOST_PANELS = 8  # a longer trajectory is shown at steps 1, 2, 4, ... and the last
 _LEGEND = "yellow: unsure   framed, with a corner: wrong"
 _DPI = 110
+_MOST_FRAMES = 24  # of a GIF; of a longer trajectory, steps that changed the answer
 _FRAME_MS, _LAST_FRAME_MS = 900, 3000
 
 
@@ -79,7 +80,7 @@ class Story:
 
 
 def draw(story: Story, path: Path) -> None:
-    """Draw a story: as a GIF with a frame per step, or as a PNG with the steps in a row.
+    """Draw a story: as a GIF, the puzzle first, or as a PNG with the steps in a row.
 
     Raises:
         InputError: another ending, or a file that cannot be written
@@ -87,8 +88,7 @@ def draw(story: Story, path: Path) -> None:
     kind = path.suffix.lower()
     if kind not in (".gif", ".png"):
         raise InputError(f"{path} must end in .png or .gif")
-    steps = range(len(story.answers))
-    frames = [_frame(story, step) for step in steps] if kind == ".gif" else [_strip(story)]
+    frames = [_strip(story)] if kind == ".png" else [_frame(story, step) for step in _told(story)]
     with written_whole(path) as file:
         if kind == ".png":
             frames[0].save(file, format="PNG", optimize=True)
@@ -97,6 +97,18 @@ def draw(story: Story, path: Path) -> None:
         frames[0].save(
             file, format="GIF", save_all=True, append_images=frames[1:], duration=still, loop=0
         )
+
+
+def _told(story: Story) -> list[int | None]:
+    """Choose the frames of a GIF: the puzzle (None), and the steps that it is told by."""
+    steps = list(range(len(story.answers)))
+    if len(steps) > _MOST_FRAMES:
+        changed = (story.answers[1:] != story.answers[:-1]).any(1)
+        steps = [0, *(np.flatnonzero(changed) + 1).tolist()]
+    if len(steps) > _MOST_FRAMES:
+        chosen = np.unique(np.linspace(0, len(steps) - 1, _MOST_FRAMES).round().astype(int))
+        steps = [steps[place] for place in chosen]
+    return [None, *steps]
 
 
 def _strip(story: Story) -> Image.Image:
@@ -121,13 +133,13 @@ def _strip(story: Story) -> Image.Image:
     return _image(figure)
 
 
-def _frame(story: Story, step: int) -> Image.Image:
-    """Draw one frame of the GIF."""
+def _frame(story: Story, step: int | None) -> Image.Image:
+    """Draw one frame of the GIF: the puzzle, or the answer after a step."""
     rows, columns = _window(story)
     figure = Figure(figsize=(3.6, 3.6 * rows / columns + 0.9), layout="constrained")
     axes = figure.subplots()
     _draw_grid(axes, story, step)
-    axes.set_title(story.title(step), fontsize=10)
+    axes.set_title("puzzle\n" if step is None else story.title(step), fontsize=10)
     figure.supxlabel(_LEGEND, fontsize=8)
     return _image(figure).quantize(64)
 

@@ -11,7 +11,8 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     share, z2 = hits / n, _Z95**2 / n
     middle = (share + z2 / 2) / (1 + z2)
     half = _Z95 / (1 + z2) * sqrt(share * (1 - share) / n + z2 / (4 * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # Rounding may carry the bounds of none and of all past 0 and 1, or not quite there.
+    return (middle - half if hits > 0 else 0.0), (middle + half if hits < n else 1.0)
 
 
 def accuracy(name: str, hits: float, n: int) -> dict[str, Any]:
