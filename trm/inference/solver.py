@@ -125,7 +125,9 @@ class Solver:
         model = model.on(task.structure)
         self.model = (model if device is None else model.to(device)).eval()
         self.task = task
-        self.trained = Trained(halting=model.halting) if trained is None else trained
+        self.trained = (
+            Trained(halting=model.halting, loss=model.loss) if trained is None else trained
+        )
         compute = default_compute(task, self.trained.N_sup) if compute is None else compute
         self.compute = compute.for_model(task, model, self.trained.N_sup)
         device = next(self.model.parameters()).device

@@ -1,7 +1,6 @@
 """A network in which each cell sees its neighbours, whatever the grid."""
 
 from collections.abc import Mapping
-from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -11,9 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from trm.models.layers import linear, rms_norm, truncated_normal_
-from trm.models.structured import States, StructuredModel
-from trm.models.trm import Gradient
-from trm.support.errors import check_at_least
+from trm.models.structured import StructuredModel, StructuredOptions
 
 _SIDE = 3  # rows and columns of the kernel
 
@@ -27,14 +24,7 @@ class LocalModel(StructuredModel):
     Args:
         vocab_size: number of tokens
         grid_shape: rows and columns
-        dim: features of a cell
-        hidden: width of the gated hidden layer
-        layers: blocks of the network
-        n: passes in a cycle with one state; latent recursions before each answer update with two
-        T: cycles, of which the last carries gradient
-        states: see ``StructuredModel``
-        separate: see ``DeepRecursion``
-        gradient: see ``DeepRecursion``
+        options: see ``StructuredOptions``
 
     Raises:
         InputError: a value out of range
@@ -44,22 +34,14 @@ class LocalModel(StructuredModel):
         self,
         vocab_size: int,
         grid_shape: tuple[int, int],
-        *,
-        dim: int = 64,
-        hidden: int = 64,
-        layers: int = 1,
-        n: int = 1,
-        T: int = 1,
-        states: States = 1,
-        separate: bool = False,
-        gradient: Gradient = "cycle",
+        **options: Any,
     ) -> None:
-        check_at_least(1, "model.", dim=dim, hidden=hidden, layers=layers)
-        net = partial(_net, dim, hidden, layers)
-        super().__init__(net, dim, n, T, states, separate, gradient)
+        super().__init__(LocalBlock, StructuredOptions(**options))
         self.resize({"grid_shape": grid_shape})
-        self.embedding = nn.Embedding(vocab_size, dim, _weight=torch.randn(vocab_size, dim))
-        self.answer_head = linear(dim, vocab_size, bias=True)
+        self.embedding = nn.Embedding(
+            vocab_size, self.dim, _weight=torch.randn(vocab_size, self.dim)
+        )
+        self.answer_head = linear(self.dim, vocab_size, bias=True)
 
     def resize(self, structure: Mapping[str, Any]) -> None:
         """Take on the size of a task; see ``StructuredModel``."""
@@ -107,8 +89,3 @@ class LocalBlock(nn.Module):
         seen = F.conv2d(rearrange(h, "b r c d -> b d r c"), kernel, self.bias, padding="same")
         value, gate = rearrange(seen, "b d r c -> b r c d").chunk(2, dim=-1)
         return rms_norm(h + self.down(value * F.silu(gate)))
-
-
-def _net(dim: int, hidden: int, layers: int) -> nn.Module:
-    blocks = [LocalBlock(dim, hidden) for _ in range(layers)]
-    return blocks[0] if layers == 1 else nn.Sequential(*blocks)

@@ -80,12 +80,14 @@ class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", t
         identifiers: table of puzzle identifiers, or None where puzzles have none
         halting: how it is trained to stop unless told otherwise: ``solved`` at a positive halting
             logit, ``continue`` when halting beats going on (HRM)
+        loss: under which its logits are probabilities unless told otherwise
         one_pass: whether a supervision step ignores the one before, so that one is enough
         any_size: whether ``on`` gives the model for puzzles of other sizes
     """
 
     identifiers: IdentifierTable | None = None
     halting: Halting = "solved"
+    loss: str = "stablemax"
     one_pass: bool = False
     any_size: bool = False
 

@@ -3,7 +3,8 @@
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Self, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,43 @@ from trm.models.trm import DeepRecursion, Gradient
 from trm.support import counter_rng
 from trm.support.errors import InputError, check_at_least, check_between
 
-States = Literal[1, 2]
-
 _LEAST_SURE = -3.0  # bias of the heads that say "solved" and "contradiction" of a fresh model
+
+
+@dataclass(frozen=True)
+class StructuredOptions:
+    """What a network over sites is made of, and how it recurs: arguments of every such model.
+
+    Attributes:
+        dim: features of a site
+        hidden: width of the gated hidden layer
+        layers: blocks of the network
+        n: passes in a cycle with one state; latent recursions before each answer update with two
+        T: cycles, of which the last carries gradient
+        states: 2 for ``y`` and ``z``, 1 for ``y`` alone
+        separate: see ``DeepRecursion``; needs two states
+        gradient: see ``DeepRecursion``
+
+    Raises:
+        InputError: a value out of range
+    """
+
+    dim: int = 64
+    hidden: int = 64
+    layers: int = 1
+    n: int = 1
+    T: int = 1
+    states: int = 1
+    separate: bool = False
+    gradient: Gradient = "cycle"
+
+    def __post_init__(self) -> None:
+        check_at_least(1, "model.", dim=self.dim, hidden=self.hidden, layers=self.layers)
+        check_between(1, 2, "model.", states=self.states)
+        if self.states == 1:
+            check_at_least(1, "model.", n=self.n)
+        if self.separate and self.states == 1:
+            raise InputError("model.separate=true is for model.states=2: one network for each")
 
 
 class StructuredModel(DeepRecursion):
@@ -30,43 +65,32 @@ class StructuredModel(DeepRecursion):
     With ``states=1`` there is no latent beside the answer: ``n`` times ``y ← net(y + x)``, as
     in the paper's ablation "single z". With 2 it is Figure 3.
 
-    A subclass makes the network, and says how many sites there are (``shape``), how a puzzle comes
-    in (``embed``), what it answers (``logits``) and what the heads look at (``cell_features``).
+    A subclass makes blocks, and says how many sites there are (``shape``), how a puzzle comes in
+    (``embed``), what it answers (``logits``) and what the heads look at (``cell_features``).
 
     Args:
-        make_net: makes the network, a module that maps features to features of the same shape
-        dim: features of a site
-        n: see ``DeepRecursion``
-        T: see ``DeepRecursion``
-        states: 2 for ``y`` and ``z``, 1 for ``y`` alone
-        separate: see ``DeepRecursion``; needs two states
-        gradient: see ``DeepRecursion``
-
-    Raises:
-        InputError: a value out of range
+        make_block: from ``dim`` and ``hidden`` to a module that maps features to features of the
+            same shape
+        options: see ``StructuredOptions``
     """
 
     any_size = True
+    loss = "softmax"
+    options_class = StructuredOptions  # of its further arguments
 
     def __init__(
-        self,
-        make_net: Callable[[], nn.Module],
-        dim: int,
-        n: int,
-        T: int,
-        states: States,
-        separate: bool,
-        gradient: Gradient,
+        self, make_block: Callable[[int, int], nn.Module], options: StructuredOptions
     ) -> None:
-        check_at_least(1, "model.", dim=dim)
-        check_between(1, 2, "model.", states=states)
-        if states == 1:
-            check_at_least(1, "model.", n=n)
-        if separate and states == 1:
-            raise InputError("model.separate=true is for model.states=2: one network for each")
-        super().__init__(make_net, n, T, separate, gradient)
-        self.dim, self.states = dim, states
-        self.halt_head = linear(2 * dim, 3, bias=True)  # halt, continue and contradiction
+        # A file says all that its model is made of, whatever the defaults will be one day.
+        self._hub_mixin_config = {**cast(dict[str, Any], self._hub_mixin_config), **asdict(options)}
+
+        def make_net() -> nn.Module:
+            blocks = [make_block(options.dim, options.hidden) for _ in range(options.layers)]
+            return blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
+
+        super().__init__(make_net, options.n, options.T, options.separate, options.gradient)
+        self.dim, self.states = options.dim, options.states
+        self.halt_head = linear(2 * self.dim, 3, bias=True)  # halt, continue and contradiction
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, _LEAST_SURE)
 

@@ -1,7 +1,6 @@
 """A network to which all digits, rows, columns and boxes are alike."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trm.models.layers import linear, rms_norm
-from trm.models.structured import States, StructuredModel
-from trm.models.trm import Gradient
-from trm.support.errors import InputError, check_at_least
+from trm.models.structured import StructuredModel, StructuredOptions
+from trm.support.errors import InputError
 
 _SYMBOLS_FROM = 2  # tokens before the first digit: PAD and blank
 _SURE = 20.0  # logit of a digit that is given, and below zero of the others
@@ -31,14 +29,7 @@ class SymmetricModel(StructuredModel):
         vocab_size: PAD, blank, and a token for each digit
         grid_shape: rows and columns
         boxes: rows and columns of a box
-        dim: features of a site
-        hidden: width of the gated hidden layer
-        layers: blocks of the network
-        n: passes in a cycle with one state; latent recursions before each answer update with two
-        T: cycles, of which the last carries gradient
-        states: see ``StructuredModel``
-        separate: see ``DeepRecursion``
-        gradient: see ``DeepRecursion``
+        options: see ``StructuredOptions``
 
     Raises:
         InputError: a value out of range, or a task without boxes
@@ -49,22 +40,12 @@ class SymmetricModel(StructuredModel):
         vocab_size: int,
         grid_shape: tuple[int, int],
         boxes: tuple[int, int] | None,
-        *,
-        dim: int = 64,
-        hidden: int = 64,
-        layers: int = 1,
-        n: int = 1,
-        T: int = 1,
-        states: States = 1,
-        separate: bool = False,
-        gradient: Gradient = "cycle",
+        **options: Any,
     ) -> None:
-        check_at_least(1, "model.", dim=dim, hidden=hidden, layers=layers)
-        net = partial(_net, dim, hidden, layers)
-        super().__init__(net, dim, n, T, states, separate, gradient)
+        super().__init__(SymmetricBlock, StructuredOptions(**options))
         self.resize({"vocab_size": vocab_size, "grid_shape": grid_shape, "boxes": boxes})
-        self.role_embedding = nn.Parameter(torch.randn(_ROLES, dim))
-        self.answer_head = linear(dim, 1)
+        self.role_embedding = nn.Parameter(torch.randn(_ROLES, self.dim))
+        self.answer_head = linear(self.dim, 1)
 
     def resize(self, structure: Mapping[str, Any]) -> None:
         """Take on the size of a task; see ``StructuredModel``."""
@@ -134,8 +115,3 @@ class SymmetricBlock(nn.Module):
             seen += part  # in place: over all sites a sum costs half as much as the product
         value, gate = seen.chunk(2, dim=-1)
         return rms_norm(h + self.down(value * F.silu(gate)))
-
-
-def _net(dim: int, hidden: int, layers: int) -> nn.Module:
-    blocks = [SymmetricBlock(dim, hidden) for _ in range(layers)]
-    return blocks[0] if layers == 1 else nn.Sequential(*blocks)
