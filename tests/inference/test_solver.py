@@ -247,3 +247,11 @@ def test_one_model_answers_puzzles_of_all_sizes_in_their_order():
             solver.solve(text)
     with pytest.raises(InputError, match=r"row 1 column 1 holds '5'"):
         solver.solve("5" + "." * 15)
+
+
+def test_solvers_and_tasks_say_what_they_are():
+    solver = Solver(tiny_model(), Sudoku(2, 2), Compute(max_steps=3))
+    assert repr(Sudoku(2, 3)) == "Sudoku(box_rows=2, box_cols=3)"
+    said = repr(solver)
+    assert said.startswith("Solver(TinyRecursiveModel with ")
+    assert "for sudoku_4x4, Compute(max_steps=3" in said

@@ -181,3 +181,11 @@ def test_autocast_keeps_the_gradient_of_weights_first_used_without_one():
 def test_impossible_sizes_are_refused(settings, said):
     with pytest.raises(InputError, match=said):
         tiny_model(**settings)
+
+
+def test_a_trajectory_refuses_other_shapes():
+    model, grid = tiny_model(), torch.ones(2, 16, dtype=torch.int64)
+    for x_input, ids in ((grid[0], grid[:, 0]), (grid[:, :9], grid[:, 0]), (grid, grid[:1, 0])):
+        with pytest.raises(InputError, match=r"takes \(batch, 16\) and \(batch,\)"):
+            next(trajectory(model, x_input, ids, 1))
+    assert len(list(trajectory(model, grid, grid[:, 0], 2))) == 2

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -214,9 +215,11 @@ def _made(layout: Layout | str | None) -> Layout | None:
 
 def _unclaimed(path: Path, layouts: Sequence[Layout]) -> InputError:
     if not os.path.exists(path):  # which raises nothing, whatever the path
+        close = get_close_matches(str(path).lower().replace("_", "-"), shipped(), n=1)
+        meant = f"did you mean {close[0]}? G" if close else "g"
         return InputError(
-            f"checkpoint {path} does not exist; give a file, a folder, or one of the models that "
-            f"come with trm: {', '.join(shipped())}"
+            f"checkpoint {path} does not exist; {meant}ive a file, a folder, or one of the models "
+            f"that come with trm: {', '.join(shipped())}"
         )
     tried = ", ".join(layout.name for layout in layouts)
     return InputError(

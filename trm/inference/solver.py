@@ -173,6 +173,11 @@ class Solver:
             opened.model, opened.task, compute, opened.trained, batch_size, device, precision
         )
 
+    def __repr__(self) -> str:
+        sizes = ", and other sizes" if self.model.any_size else ""
+        model = f"{type(self.model).__name__} with {self.model.size:,} parameters"
+        return f"Solver({model}, for {self.task.name}{sizes}, {self.compute})"
+
     def solve(
         self,
         puzzles: str | Sequence[str] | np.ndarray | torch.Tensor,

@@ -19,6 +19,10 @@ class DirectPrediction(TinyRecursiveModel):
     The halting head still learns to say whether the answer is right. Arguments are those of
     ``TinyRecursiveModel`` without the recursion; the network has 8 layers of attention with rotary
     positions unless told otherwise.
+
+    Args:
+        carried: add the answer of the step before to the question, as the transformer baseline
+            among the released models does: supervision steps then matter, and it halts as HRM
     """
 
     one_pass = True
@@ -31,6 +35,7 @@ class DirectPrediction(TinyRecursiveModel):
         prefix_len: int = 0,
         identifiers: int = 1,
         identifier_dim: int | None = None,
+        carried: bool = False,
         **network: Any,
     ) -> None:
         super().__init__(
@@ -43,7 +48,10 @@ class DirectPrediction(TinyRecursiveModel):
             identifier_dim=identifier_dim,
             **_NETWORK | network,
         )
+        self.carried = carried
+        if carried:
+            self.one_pass, self.halting = False, "continue"
 
     def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict from the question alone."""
-        return self.net(x), z
+        """Predict from the question alone, or with the answer so far. All (batch, seq, dim)."""
+        return self.net(x + y if self.carried else x), z

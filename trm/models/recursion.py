@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
 from trm.support.batched import Batched
+from trm.support.errors import InputError
 
 Halting = Literal["solved", "continue"]
 
@@ -183,7 +185,17 @@ def trajectory(
         x_input: (batch, seq) int64
         puzzle_id: (batch,) int64
         steps: as many as wanted; more than the model was trained with often helps
+
+    Raises:
+        InputError: tensors of other shapes
     """
+    settings = model.settings()
+    cells = settings.get("seq_len", prod(settings.get("grid_shape", x_input.shape[1:])))
+    if x_input.dim() != 2 or x_input.shape[1] != cells or puzzle_id.shape != x_input.shape[:1]:
+        raise InputError(
+            f"x_input has shape {tuple(x_input.shape)} and puzzle_id {tuple(puzzle_id.shape)}; "
+            f"{type(model).__name__} takes (batch, {cells}) and (batch,)"
+        )
     state = model.initial_state(len(x_input))
     for _ in range(steps):
         step = model(x_input, puzzle_id, state)

@@ -80,6 +80,12 @@ class Task(ABC):
         arguments = inspect.signature(type(self)).parameters
         return {"_target_": target, **{name: getattr(self, name) for name in arguments}}
 
+    def __repr__(self) -> str:
+        settings = self.settings()
+        del settings["_target_"]
+        given = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        return f"{type(self).__name__}({given})"
+
     @property
     def cells(self) -> int:
         """Number of cells of a grid, the length of its sequence."""

@@ -20,7 +20,8 @@ class Opened:
         layout: what kind of file it was
         task: the task it was trained on, if the file says
         step: optimizer steps it was trained for, if the file says
-        config: resolved, of the run that trained it, or empty
+        config: what the file says of the run that trained it: all of it, resolved; of a published
+            file no more than ``train``; or nothing
         manifest: of the data it was trained on, or empty
         assumed: one sentence for every setting that the file did not say
     """
@@ -40,7 +41,7 @@ class Opened:
         return Trained(
             train.get("N_sup", Trained.N_sup),
             train.get("halting") or self.model.halting,
-            train.get("loss", Trained.loss),
+            train.get("loss", self.model.loss),
         )
 
 

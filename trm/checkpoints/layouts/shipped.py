@@ -17,14 +17,18 @@ def shipped() -> list[str]:
 
 
 class Shipped(Layout):
-    """A name such as ``sudoku-6x6``; a file or folder of that name goes first."""
+    """A name such as ``sudoku-6x6`` or ``sudoku_6x6``; a file or folder of that name goes first."""
 
     name = "model that comes with trm"
 
     def claims(self, path: Path) -> bool:
         """Take the names of ``shipped``."""
-        return str(path) in shipped() and not os.path.exists(path)
+        return _name(path) in shipped() and not os.path.exists(path)
 
     def read(self, path: Path, settings: Mapping[str, Any]) -> Opened:
         """Open the folder in the package."""
-        return Folder().read(_FOLDER / path, settings)
+        return Folder().read(_FOLDER / _name(path), settings)
+
+
+def _name(path: Path) -> str:
+    return str(path).lower().replace("_", "-")
