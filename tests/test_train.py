@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from trm.commands import run_command
 from trm.compare import main as compare
 from trm.data.loading import load_data
 from trm.evaluate import run_evaluation
+from trm.multirun import JobFailedError, Multirun
 from trm.results.files import read_result, write_json
 from trm.train import run_training
+from trm.training.assembly import _identity
 from trm.training.module import DeepSupervision
 from trm.training.saving import AtomicCheckpointIO
 
@@ -419,3 +422,42 @@ def test_debug_options_run(tiny_config, debug):
 
 def test_double_precision_trains(tiny_config):
     assert run_training(tiny_config("trainer.precision=64-true"))["precision"] == "64-true"
+
+
+def test_a_job_that_fails_does_not_end_the_others_of_a_multirun(tmp_path):
+    few = ("trainer.max_steps=1", "test.limit=2", "logger=none")
+    seeds = "seed=0,-1,1"
+    jobs = run("-m", seeds, *TINY, *few, f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path)
+    assert jobs.returncode == 2, jobs.stderr
+    assert "seed=-1" in jobs.stderr
+    assert "Traceback" not in jobs.stderr
+    assert jobs.stdout.count("checkpoint  ") == 2
+    assert "1 of 3 jobs failed:" in jobs.stdout
+    assert "Over seeds" in jobs.stdout
+    assert "±" in jobs.stdout
+
+
+def test_jobs_that_differ_in_seed_alone_are_averaged(capsys):
+    multirun = Multirun()
+    for seed, score in ((0, 0.5), (1, 0.7)):
+        multirun.job(["n=1", f"seed={seed}"], lambda score=score: score, print)
+    multirun.job(["n=2", "seed=0"], lambda: 0.25, print)
+
+    def fails():
+        raise JobFailedError("no such thing")
+
+    assert math.isnan(multirun.job(["n=3"], fails, print))
+    multirun.report()
+    said = capsys.readouterr().out
+    assert "60.0 ± 14.1 %" in said
+    assert "25.0 %" in said
+    assert "n=3: no such thing" in said
+
+
+def test_a_continued_run_keeps_its_identity_with_weights_and_biases(tmp_path):
+    logger = {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": False}
+    one, other = _identity(logger, tmp_path), _identity(logger, tmp_path / ".")
+    assert one == other
+    assert one["resume"] == "allow"
+    assert _identity(logger, tmp_path / "b")["id"] != one["id"]
+    assert _identity({"_target_": "lightning.pytorch.loggers.CSVLogger"}, tmp_path) == {}

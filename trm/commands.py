@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from trm.multirun import JobFailedError, Multirun
 from trm.support.build import nearest
 from trm.support.devices import keep_freed_memory
 from trm.support.errors import InputError, Stopped
@@ -36,26 +39,40 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose the config from the command line and call ``main``.
 
     What a person can mend is printed as one line, with exit status 2; anything else is a fault of
-    ours and keeps its traceback.
+    ours and keeps its traceback. Of a multirun, a job that fails is told of and the others go on.
     """
     begun = False
+    multirun = Multirun()
+
+    def attempt(cfg: DictConfig) -> Any:
+        status = 1  # of a fault of ours
+        try:
+            value = main(cfg)
+            status = 0
+            return value
+        except Stopped as stopped:
+            status = 128 + stopped.signal
+            _end_stopped(stopped)
+        except MENDABLE as error:  # caught here, Hydra prints nothing of its own
+            status = 2
+            raise JobFailedError(one_line(error, config_name)) from None
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            status = 2
+            raise JobFailedError(str(error)) from None
+        finally:
+            if "wandb" in sys.modules:  # or the next job of a multirun would write into this run
+                sys.modules["wandb"].finish(exit_code=status)
 
     def job(cfg: DictConfig) -> Any:
         nonlocal begun
         begun = True
-        try:
-            return main(cfg)
-        except Stopped as stopped:
-            _end_stopped(stopped)
-        except MENDABLE as error:  # caught here, Hydra prints nothing of its own
-            fail(one_line(error, config_name))
-        except OSError as error:
-            if error.errno not in _OF_THE_DISK:
-                raise
-            fail(str(error))
-        finally:
-            if "wandb" in sys.modules:  # or the next job of a multirun would write into this run
-                sys.modules["wandb"].finish()
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN:
+            own = hydra_config.overrides.task
+            return multirun.job(own, lambda: attempt(cfg), _say)
+        return attempt(cfg)
 
     show_anything()
     keep_freed_memory()
@@ -65,6 +82,11 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
     try:
         command()
+        multirun.report()
+        if multirun.failures:
+            sys.exit(2)
+    except JobFailedError as failure:
+        fail(str(failure))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, "head" say, has seen enough
@@ -80,8 +102,12 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def fail(message: str) -> NoReturn:
     """End a command with one line of explanation."""
-    print(f"error: {message}", file=sys.stderr)
+    _say(message)
     sys.exit(2)
+
+
+def _say(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _end_stopped(stopped: Stopped) -> NoReturn:

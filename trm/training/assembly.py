@@ -1,5 +1,6 @@
 """The parts of a training run, made from its config."""
 
+import hashlib
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,7 +123,9 @@ def lightning_trainer(config: TrainingConfig, folder: Path, callbacks: list[Call
         default_root_dir=str(folder),
         callbacks=callbacks,
         logger=[
-            instantiate(logger, save_dir=str(folder), _convert_="all")
+            instantiate(
+                {**_identity(logger, folder), **logger}, save_dir=str(folder), _convert_="all"
+            )
             for logger in (config.logger or {}).values()
         ],
         plugins=[AtomicCheckpointIO(config.checkpoint.light, config.checkpoint.moments)],
@@ -130,6 +133,14 @@ def lightning_trainer(config: TrainingConfig, folder: Path, callbacks: list[Call
     )
     check_processes(config.train, trainer.world_size)
     return trainer
+
+
+def _identity(logger: Section, folder: Path) -> Section:
+    """Give a run one identity with Weights & Biases, however often it is continued."""
+    if not str(logger.get("_target_")).endswith("WandbLogger"):
+        return {}
+    known: Section = {"id": hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}
+    return known if logger.get("offline") else known | {"resume": "allow"}
 
 
 def precision(trainer: TrainerSettings) -> Any:
