@@ -81,8 +81,10 @@ def test_pins_what_is_sure_and_else_one_cell() -> None:
 
 
 def test_pins_only_when_due() -> None:
-    steps = torch.arange(12)
-    assert Search(think=5, every=3).is_due(steps).nonzero().flatten().tolist() == [5, 8, 11]
+    steps, search = torch.arange(12), Search(think=6, every=3)
+    for restarts, due in ((0, [6, 9]), (1, [2, 5, 8, 11])):
+        marked = search.is_due(steps, torch.full_like(steps, restarts))
+        assert marked.nonzero().flatten().tolist() == due
 
 
 @pytest.mark.parametrize("says_contradiction", [False, True])
@@ -143,4 +145,4 @@ def test_searches_that_cannot_be() -> None:
     with pytest.raises(InputError, match=r"search\.sure=2"):
         Search(sure=2)
     assert default_compute(Maze(6), 4).search is None
-    assert Compute(search=Search()).for_model(TASK, Guesser(), 12).search == Search(12, 2)
+    assert Compute(search=Search()).for_model(TASK, Guesser(), 24).search == Search(24, 2)

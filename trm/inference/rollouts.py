@@ -189,7 +189,7 @@ class _Runner:
     def _search_on(self, search: Search, batch: _PuzzlesInHand, out: Step) -> _PuzzlesInHand:
         """Pin cells of the trajectories that are due, or let them start anew."""
         shape, task = batch.since.shape, self.task
-        is_due = search.is_due(batch.since.flatten())
+        is_due = search.is_due(batch.since.flatten(), batch.restarts.flatten())
         if not is_due.any():
             return batch
         assert task.blank is not None, "checked when the search was set up"

@@ -10,7 +10,8 @@ from trm.support.errors import InputError, check_at_least, check_between
 from trm.tasks.base import Task
 
 _GUESS, _START = 3, 4  # streams of random numbers, told apart by these words
-_EVERY = 6  # pins in the time that a model was trained to think
+_AGAIN = 3  # how much shorter a trajectory thinks after a fresh start: chances count for more
+_EVERY = 12  # pins in the time that a model was trained to think
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class Search:
     contradiction, it takes everything back and starts anew from a random state.
 
     Attributes:
-        think: supervision steps before the first pin; None for as many as in training
-        every: supervision steps between pins; None for a sixth of ``think``
+        think: supervision steps before the first pin, and a third of them after each fresh start;
+            None for as many as in training
+        every: supervision steps between pins; None for a twelfth of ``think``
         sure: probability from which on a cell is pinned
 
     Raises:
@@ -52,11 +54,12 @@ class Search:
         think = self.think or N_sup
         return replace(self, think=think, every=self.every or max(1, think // _EVERY))
 
-    def is_due(self, steps: Tensor) -> Tensor:
-        """Mark, as bool, trajectories that pin now, so many steps after their start."""
+    def is_due(self, steps: Tensor, restarts: Tensor) -> Tensor:
+        """Mark, as bool, trajectories that pin now, so many steps after their last start."""
         assert self.think, "for_model fills it in"
         assert self.every, "likewise"
-        return (steps >= self.think) & ((steps - self.think) % self.every == 0)
+        think = torch.where(restarts > 0, max(1, self.think // _AGAIN), self.think)
+        return (steps >= think) & ((steps - think) % self.every == 0)
 
     def pins(
         self, x_input: Tensor, probabilities: Tensor, is_due: Tensor, blank: int, keys: Tensor
