@@ -147,7 +147,7 @@ ROWS = "source,question,answer,rating\n" + "".join(
 def place(tmp_path_factory, trained) -> Path:
     """Good files to start from, and room for bad ones."""
     folder = tmp_path_factory.mktemp("fuzz")
-    model = tiny_model(prefix_len=1, identifiers=3)
+    model = tiny_model(prefix_len=1, identifiers=3, hidden_multiple=256)
     trm.save(model, folder / "model", Sudoku(2, 2))
     trm.save_published(model, folder / "published.pt")
     shutil.copytree(trained[0], folder / "run")

@@ -107,6 +107,7 @@ def test_describe_explains_what_it_cannot_open(tmp_path, capsys):
 def test_published_assumptions_are_described(tmp_path, capsys):
     torch.manual_seed(0)
     trm.save_published(TinyRecursiveModel(11, 81, dim=64), tmp_path / "file")
+    (tmp_path / "all_config.yaml").unlink()
     assert describe([str(tmp_path / "file")]) == 0
     printed = capsys.readouterr().out
     assert "published state dict" in printed

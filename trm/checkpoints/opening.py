@@ -19,7 +19,7 @@ from trm.tasks.base import Task
 
 __all__ = ["Opened", "load", "load_into", "open_for", "open_model", "save", "shipped"]
 
-_LEAVE_NO_TRACE = "heads", "n", "T", "prefix_len", "positions"  # settings that no shape tells
+_LEAVE_NO_TRACE = "heads", "n", "T", "positions"  # settings that no shape tells
 
 
 def load(
@@ -172,6 +172,11 @@ def load_into(model: RecursiveModel, path: str | Path, task: Task, with_rows: bo
     opened = open_model(path, {"seq_len": task.cells, **said})
     other, whose = opened.model, opened.task.name if opened.task else "puzzles it does not name"
     file = f"{path} (of a run on {whose})"
+    if (theirs := getattr(other, "prefix_len", 0)) != (own := getattr(model, "prefix_len", 0)):
+        raise InputError(
+            f"{file} has {theirs} positions in front of the grid, the model {own}; set "
+            f"model.prefix_len={theirs}"
+        )
     weights = other.state_dict()
     native.check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
     model.load_state_dict(weights)

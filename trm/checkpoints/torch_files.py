@@ -14,7 +14,7 @@ _LOOK = 1 << 16  # bytes; the names of some hundred tensors stand before the ten
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"  # first bytes of torch files, of the latter before torch 1.6
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # torch prints its errors in bold
 _CALLED = re.compile(r"GLOBAL ([\w.]+)")  # what an error of torch says that a file wants to call
-_REASON = re.compile(r"WeightsUnpickler error: *(.+)")
+_REASON = re.compile(r"WeightsUnpickler error:\s*(\S.*)")
 
 
 class Skipped:

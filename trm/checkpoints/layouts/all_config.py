@@ -105,11 +105,20 @@ class AllConfig:
         halting: Halting = "continue" if continues else "solved"
         if self.arch:
             said["halting"] = halting
-        loss = self.arch.get("loss")
-        loss_type = str(loss.get("loss_type")) if isinstance(loss, Mapping) else ""
-        if loss_type in _LOSSES:
-            said["loss"] = _LOSSES[loss_type]
+        if self._loss_type in _LOSSES:
+            said["loss"] = _LOSSES[self._loss_type]
         return said
+
+    @property
+    def other_loss(self) -> str | None:
+        """Name of its loss where this library has none like it."""
+        return None if self._loss_type in (None, *_LOSSES) else self._loss_type
+
+    @property
+    def _loss_type(self) -> str | None:
+        loss = self.arch.get("loss")
+        said = loss.get("loss_type") if isinstance(loss, Mapping) else None
+        return None if said is None else str(said)
 
     def task(self, vocab_size: int, cells: int | None) -> Task | None:
         """Return the task that the folders of its data are named after, if that fits.
@@ -126,8 +135,8 @@ class AllConfig:
         if kind == "sudoku" and vocab_size - 2 in _SUDOKU_SIDES:
             task = Sudoku().of_size((vocab_size - 2) ** 2)
         elif kind == "maze":
-            said = re.search(r"(\d+)x\1(?!\d)", name)
-            task = Maze().of_size(int(said[1]) ** 2 if said else cells or Maze().cells)
+            said = re.search(r"(\d{1,3})x\1(?!\d)", name)
+            task = Maze().of_size(int(said[1]) ** 2 if said else cells or 0)
         elif kind == "arc":
             task = task_named("arc")
         fits = task is not None and task.vocab_size == vocab_size and cells in (None, task.cells)
@@ -153,7 +162,6 @@ def published_config(
         "loss": {"name": "losses@ACTLossHead", "loss_type": loss_type},
         "halt_max_steps": trained.N_sup,
         "halt_exploration_prob": 0.1,  # of training alone, but the published class asks for it
-        "no_ACT_continue": trained.halting == "solved",
         "forward_dtype": "float32",
     }
     return {"arch": {**arch, **how}, **top}
@@ -172,12 +180,10 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
     file = path.parent / NAME
     if not file.exists():
         return
-    there = _read(file)
-    there = there if isinstance(there, Mapping) else {}
-    arch = there.get("arch") if isinstance(there.get("arch"), Mapping) else {}
-    pairs = [(arch, name, value) for name, value in config["arch"].items()]
-    pairs += [(there, name, value) for name, value in config.items() if name != "arch"]
-    for said, name, value in pairs:
+    there = AllConfig.of(_read(file), str(file), path)
+    expected = [(there.arch, name, value) for name, value in config["arch"].items()]
+    expected += [(there.top, name, value) for name, value in config.items() if name != "arch"]
+    for said, name, value in expected:
         if said.get(name) != value:
             says = f"says {name}={said[name]!r}" if name in said else f"does not say {name}"
             raise InputError(
