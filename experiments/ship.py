@@ -5,7 +5,9 @@ trained, how it was tested and by which commit; its numbers come from the run's 
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,14 @@ _MOST_BYTES = 2_000_000  # of the weights
 _LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "trainer", "debug")
 
 
-def ship(run: Path, name: str) -> Path:
+def ship(run: Path, name: str, evaluations: Sequence[Path] = (), note: str | None = None) -> Path:
     """Write the folder and return it.
+
+    Args:
+        run: folder of a finished run
+        name: of the model
+        evaluations: files that ``trm.evaluate output=`` wrote of it, for the card
+        note: what else the card should say of its training
 
     Raises:
         InputError: no finished run with test accuracy, or weights that are too large
@@ -44,17 +52,43 @@ def ship(run: Path, name: str) -> Path:
     save(model, folder, checkpoint.task(), how)
     (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone
     command = " ".join(["python -m trm.train", *_shared(checkpoint.overrides)])
-    (folder / "README.md").write_text(_card(name, result, command), encoding="utf-8")
+    rows = [_evaluated(json.loads(path.read_text())) for path in evaluations]
+    card = _card(name, result, command, rows, note, model.any_size)
+    (folder / "README.md").write_text(card, encoding="utf-8")
     return folder
+
+
+def _evaluated(numbers: dict[str, Any]) -> str:
+    """Say in a row of the card what an evaluation found."""
+    last, compute = numbers["evaluation"][-1], numbers["compute"]
+    shares = ", ".join(
+        f"{measure} {100 * last[f'{measure}_accuracy']:.1f} % "
+        f"({percent(last[f'{measure}_interval'])})"
+        for measure in ("exact", "valid", "optimal")
+        if f"{measure}_accuracy" in last
+    )
+    how = "with a search of at most" if compute["search"] else "after"
+    return (
+        f"| {numbers['task']}, {numbers['manifest']['source'].partition(';')[0]} | {shares}; "
+        f"{last['n']:,} {numbers['split']} puzzles {how} {compute['max_steps']} steps |"
+    )
 
 
 def _shared(overrides: list[str]) -> list[str]:
     own = ("run_dir=", "ckpt_path=", "checkpoint.")
+    places = {"data.path=": "data.path=FOLDER", "init_from=": "init_from=RUN"}
     shown = [text for text in overrides if not text.startswith(own)]
-    return ["data.path=FOLDER" if text.startswith("data.path=") else text for text in shown]
+    return [places.get(text.partition("=")[0] + "=", text) for text in shown]
 
 
-def _card(name: str, result: dict[str, Any], command: str) -> str:
+def _card(
+    name: str,
+    result: dict[str, Any],
+    command: str,
+    evaluated: list[str],
+    note: str | None,
+    any_size: bool,
+) -> str:
     last, manifest, made = result["test"][-1], result["manifest"], result["certificate"]
     counts = ", ".join(f"{n:,} {split}" for split, n in manifest["counts"].items())
     shared = sum(manifest["shared_symmetry_classes"].values())
@@ -82,10 +116,16 @@ def _card(name: str, result: dict[str, Any], command: str) -> str:
             for measure in ("exact", "valid", "optimal")
             if f"{measure}_accuracy" in last
         ),
+        *evaluated,
         "",
         f"The weights are {kind} of the step that did best on validation puzzles. "
-        "It knows puzzles like those it was trained on: other sizes, clue counts or kinds of mazes "
-        "need a model of their own.",
+        + (
+            "It takes puzzles of every size of its kind; how well, the rows above say."
+            if any_size
+            else "It knows puzzles like those it was trained on: other sizes, clue counts or kinds "
+            "of mazes need a model of their own."
+        ),
+        *([f"\n{note}"] if note else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -96,8 +136,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.ship", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("name", help="such as sudoku-6x6")
+    parser.add_argument("--evaluations", type=Path, nargs="*", default=[], help="for the card")
+    parser.add_argument("--note", help="what else to say of its training")
     options = parser.parse_args()
-    print(ship(options.run, options.name))
+    print(ship(options.run, options.name, options.evaluations, options.note))
     return 0
 
 

@@ -21,7 +21,7 @@ from trm.evaluate import run_evaluation
 from trm.multirun import JobFailedError, Multirun
 from trm.results.files import read_result, write_json
 from trm.train import run_training
-from trm.training.assembly import _identity
+from trm.training.assembly import _identified
 from trm.training.module import DeepSupervision
 from trm.training.saving import AtomicCheckpointIO
 
@@ -456,8 +456,9 @@ def test_jobs_that_differ_in_seed_alone_are_averaged(capsys):
 
 def test_a_continued_run_keeps_its_identity_with_weights_and_biases(tmp_path):
     logger = {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": False}
-    one, other = _identity(logger, tmp_path), _identity(logger, tmp_path / ".")
+    one, other = _identified(logger, tmp_path), _identified(logger, tmp_path / ".")
     assert one == other
     assert one["resume"] == "allow"
-    assert _identity(logger, tmp_path / "b")["id"] != one["id"]
-    assert _identity({"_target_": "lightning.pytorch.loggers.CSVLogger"}, tmp_path) == {}
+    assert _identified(logger, tmp_path / "b")["id"] != one["id"]
+    csv_logger = {"_target_": "lightning.pytorch.loggers.CSVLogger"}
+    assert _identified(csv_logger, tmp_path) == csv_logger

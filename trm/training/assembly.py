@@ -123,10 +123,9 @@ def lightning_trainer(config: TrainingConfig, folder: Path, callbacks: list[Call
         default_root_dir=str(folder),
         callbacks=callbacks,
         logger=[
-            instantiate(
-                {**_identity(logger, folder), **logger}, save_dir=str(folder), _convert_="all"
-            )
+            instantiate(_identified(logger, folder), save_dir=str(folder), _convert_="all")
             for logger in (config.logger or {}).values()
+            if logger is not None
         ],
         plugins=[AtomicCheckpointIO(config.checkpoint.light, config.checkpoint.moments)],
         _convert_="all",
@@ -135,12 +134,12 @@ def lightning_trainer(config: TrainingConfig, folder: Path, callbacks: list[Call
     return trainer
 
 
-def _identity(logger: Section, folder: Path) -> Section:
+def _identified(logger: Any, folder: Path) -> Any:
     """Give a run one identity with Weights & Biases, however often it is continued."""
-    if not str(logger.get("_target_")).endswith("WandbLogger"):
-        return {}
+    if not isinstance(logger, dict) or not str(logger.get("_target_")).endswith("WandbLogger"):
+        return logger
     known: Section = {"id": hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]}
-    return known if logger.get("offline") else known | {"resume": "allow"}
+    return known | ({} if logger.get("offline") else {"resume": "allow"}) | logger
 
 
 def precision(trainer: TrainerSettings) -> Any:

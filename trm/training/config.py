@@ -163,8 +163,12 @@ class TrainingConfig:
             if (suggestion := nearest(name, known)).startswith("did"):
                 raise InputError(f"config key {name} does not exist; {suggestion}")
         check_between(0, 2**32 - 1, seed=self.seed)
+        if not isinstance(self.sizes, list | None):
+            raise InputError(f"sizes={self.sizes} must be a list, or null for one size")
         for size in self.sizes or ():
-            if not isinstance(size, dict) or size.keys() - {"task", "data"}:
+            changes = size.values() if isinstance(size, dict) else [None]
+            whole = all(isinstance(change, dict) for change in changes)
+            if not whole or not isinstance(size, dict) or size.keys() - {"task", "data"}:
                 raise InputError(f"sizes: {size} must have the keys task and data, or one of them")
         if self.model.get("n") == 0:
             raise InputError("model.n=0 never shows the puzzle to the network; take n=1 or more")
