@@ -73,14 +73,20 @@ class Maze(Task):
         neighbours = sum(side.int() for side in _neighbours(marked))
         expected = torch.where(self._grid(y == PATH), 2, 1)
         unbranched = (~marked | (neighbours == expected)).flatten(1).all(1)
-        reached = distances(marked, self._grid(y == START)) >= 0
-        return kept & has_ends & unbranched & (reached == marked).flatten(1).all(1)
+        valid = kept & has_ends & unbranched
+        rows = valid.nonzero()[:, 0]  # to follow a path takes as long as it is: only where it can be
+        reached = distances(marked[rows], self._grid(y[rows] == START)) >= 0
+        valid[rows] = (reached == marked[rows]).flatten(1).all(1)
+        return valid
 
     def judge(self, x_input: Tensor, y: Tensor, y_true: Tensor) -> dict[str, Tensor]:
         """Add ``optimal``: valid, and as short as the shortest."""
         judged = super().judge(x_input, y, y_true)
-        length = (y == PATH).sum(1) + 2
-        return judged | {"optimal": judged["valid"] & (length == self.path_cells(x_input))}
+        optimal = judged["valid"].clone()
+        rows = optimal.nonzero()[:, 0]
+        length = (y[rows] == PATH).sum(1) + 2
+        optimal[rows] = length == self.path_cells(x_input[rows])
+        return judged | {"optimal": optimal}
 
     def path_cells(self, x_input: Tensor) -> Tensor:
         """Count the cells of a shortest path, both ends included: (batch,) int64; 0 if none."""
