@@ -72,7 +72,10 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         if hydra_config.mode == RunMode.MULTIRUN:
             own = hydra_config.overrides.task
             return multirun.job(own, lambda: attempt(cfg), _say)
-        return attempt(cfg)
+        try:
+            return attempt(cfg)
+        except JobFailedError as failure:  # here, or Hydra would print something of its own
+            fail(str(failure))
 
     show_anything()
     keep_freed_memory()
@@ -85,8 +88,6 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         multirun.report()
         if multirun.failures:
             sys.exit(2)
-    except JobFailedError as failure:
-        fail(str(failure))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, "head" say, has seen enough

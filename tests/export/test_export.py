@@ -241,7 +241,7 @@ def test_other_mistakes_are_one_line(tmp_path, capsys):
     for words, said in (
         (("nowhere", "--format", "int8"), "does not exist"),
         (("sudoku-4x4", "--format", "int8", "--puzzles", "-1"), "must be at least 0"),
-        (("sudoku-4x4", "--format", "int8", "--data", "there"), "generated"),
+        (("sudoku-4x4", "--format", "int8", "--data", "there"), "no folder and no file"),
     ):
         assert said in refused(tmp_path, capsys, *words)
     silent = saved(tmp_path / "model", tiny_model(), config={})

@@ -199,7 +199,8 @@ def test_an_answer_with_symbols_that_no_puzzle_has_is_shown(tmp_path, capsys):
 
 def test_a_name_that_is_no_model_is_answered_with_those_there_are(capsys):
     assert solve.main(["sudoku-99x99", SOLVED]) == 2
-    assert "come with trm: maze-10x10, sudoku-4x4, sudoku-6x6" in capsys.readouterr().err
+    names = "maze, maze-10x10, sudoku, sudoku-4x4, sudoku-6x6"
+    assert f"come with trm: {names}" in capsys.readouterr().err
 
 
 def test_a_pipe_is_read_line_by_line(folder, monkeypatch, capsys):

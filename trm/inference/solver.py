@@ -78,7 +78,9 @@ def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     """
     check_arguments(Compute, changes, "compute")
     stop = "first_valid" if task.has_rules else "first_halted"
-    searches = task.blank is not None and task.has_rules and changes.get("search", True)
+    # Where nothing ends a puzzle early, a search would only go on.
+    ends = changes.get("stop", stop) == "first_valid"
+    searches = ends and task.blank is not None and task.has_rules and changes.get("search", True)
     steps = _SEARCH_STEPS * N_sup if searches else max(_STEPS, N_sup)
     settings: dict[str, Any] = {"max_steps": steps, "stop": stop} | changes
     if searches:

@@ -74,7 +74,7 @@ class Maze(Task):
         expected = torch.where(self._grid(y == PATH), 2, 1)
         unbranched = (~marked | (neighbours == expected)).flatten(1).all(1)
         valid = kept & has_ends & unbranched
-        rows = valid.nonzero()[:, 0]  # to follow a path takes as long as it is: only where it can be
+        rows = valid.nonzero()[:, 0]  # to follow a path takes as long as it is
         reached = distances(marked[rows], self._grid(y[rows] == START)) >= 0
         valid[rows] = (reached == marked[rows]).flatten(1).all(1)
         return valid
