@@ -68,6 +68,9 @@ class Solution:
 def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     """Return how much a solver thinks unless told otherwise, with some values changed.
 
+    As many supervision steps as in training, or 16 if that is more; where there are open cells and
+    rules, a search of up to 20 times as many as in training.
+
     Args:
         task: decides whether rules can end a puzzle, and whether there are cells to search
         N_sup: supervision steps in training
@@ -94,7 +97,8 @@ class Solver:
     Puzzles of mixed difficulty share a batch, solved ones leave it and others take their places, so
     the cost follows the mean number of steps. Unless ``compute`` says otherwise, a puzzle ends with
     the first answer that obeys the rules, or for a task without rules with the first that the model
-    calls solved, and after 16 supervision steps at the latest.
+    calls solved; see ``default_compute`` for when it ends at the latest. Models of any size answer
+    puzzles of all their sizes.
 
     Args:
         model: any model of this library; put into eval mode
