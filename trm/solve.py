@@ -20,7 +20,7 @@ from rich.text import Text
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
-from trm.inference.solver import Solution, Solver
+from trm.inference.solver import Solution, Solver, default_compute
 from trm.support.command_line import add_settings, command, settings_of
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
@@ -237,8 +237,10 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
         raise InputError("--picture draws one puzzle; give it as the argument")
     x_input = solver.tokens(options.puzzle[0])
     solver = solver.of_size(len(x_input))
-    task, steps = solver.task, solver.compute.max_steps
-    assert steps is not None, "for_model fills it in"
+    task = solver.task
+    plain = default_compute(task, solver.trained.N_sup, search=None)  # nothing is pinned here
+    steps = options.max_steps or plain.max_steps
+    assert steps is not None, "a default has it"
     puzzle = torch.from_numpy(x_input)[None]
     identifiers = torch.tensor(solver.identifiers(options.id, 1))
     frames = trajectory_frames(

@@ -210,8 +210,8 @@ def check_fits(model: RecursiveModel, shapes: Mapping[str, Sequence[int]], file:
             )
 
 
-def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool = True) -> None:
-    """Put a checkpoint's validated weights into a model, identifier rows included if wanted.
+def load_weights(model: RecursiveModel, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's validated weights into a model, identifier rows included.
 
     Raises:
         InputError: a missing or surplus key or another shape, naming the first
@@ -222,14 +222,21 @@ def load_weights(model: RecursiveModel, checkpoint: Checkpoint, with_rows: bool 
         model.load_state_dict(weights)
     except RuntimeError as error:  # a tensor of a type that cannot be copied
         raise InputError(f"{file} does not fit the model: {error}") from None
-    if model.identifiers is not None and with_rows:
-        table, saved = model.identifiers.weights, checkpoint.contents.get("identifiers")
-        if saved is None:
-            return  # the file's model had no prefix; rows start at zero, as they do anyway
-        if not isinstance(saved, Tensor) or saved.shape != table.shape:
-            raise InputError(
-                f"{file} does not fit the model: identifier rows are "
-                f"{tuple(getattr(saved, 'shape', ()))} in the file, {tuple(table.shape)} in the "
-                f"model"
-            )
-        table.copy_(saved)
+    copy_rows(model, checkpoint.contents.get("identifiers"), file)
+
+
+def copy_rows(model: RecursiveModel, saved: Any, file: str) -> None:
+    """Put a file's identifier rows into a model that has a table.
+
+    Raises:
+        InputError: rows of another number or width
+    """
+    if model.identifiers is None or saved is None:
+        return  # a file's model without a prefix: rows start at zero, as they do anyway
+    table = model.identifiers.weights
+    if not isinstance(saved, Tensor) or saved.shape != table.shape:
+        raise InputError(
+            f"{file} does not fit the model: identifier rows are "
+            f"{tuple(getattr(saved, 'shape', ()))} in the file, {tuple(table.shape)} in the model"
+        )
+    table.copy_(saved)

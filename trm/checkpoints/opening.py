@@ -180,14 +180,8 @@ def load_into(model: RecursiveModel, path: str | Path, task: Task, with_rows: bo
     weights = other.state_dict()
     native.check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
     model.load_state_dict(weights)
-    if model.identifiers is not None and other.identifiers is not None and with_rows:
-        table, saved = model.identifiers.weights, other.identifiers.weights
-        if saved.shape != table.shape:
-            raise InputError(
-                f"{file} does not fit the model: identifier rows are {tuple(saved.shape)} in the "
-                f"file, {tuple(table.shape)} in the model"
-            )
-        table.copy_(saved)
+    if other.identifiers is not None and with_rows:
+        native.copy_rows(model, other.identifiers.weights, file)
 
 
 def check_made_for(model: RecursiveModel, task: Task) -> None:

@@ -118,7 +118,6 @@ class _Runner:
         self.precision = precision
         self.x_input, self.puzzle_id = x_input, puzzle_id
         self.loss = answer_loss(trained.loss)
-        self.search = compute.search
         self.device = next(model.parameters()).device
         # Trajectory r · views + v is view v of rollout r.
         numbers = torch.arange(compute.rollouts, device=self.device)
@@ -179,12 +178,20 @@ class _Runner:
             signals,
             ended=among.any(1) | (steps >= compute.max_steps),
             choice=select_trajectory(compute.select, signals, among),
-            pins=(_turned(self.back, x_input) != question).sum(1).view(shape),
+            pins=self._pins(batch),
             restarts=batch.restarts,
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
         batch = replace(batch, steps=steps, state=state, since=batch.since + 1)
-        return batch if self.search is None else self._search_on(self.search, batch, out), step
+        return batch if compute.search is None else self._search_on(
+            compute.search, batch, out
+        ), step
+
+    def _pins(self, batch: _PuzzlesInHand) -> Tensor:
+        """Count what a search has written into the puzzles, (batch, R) int64."""
+        if self.compute.search is None:
+            return torch.zeros_like(batch.restarts)
+        return (batch.x_input != self._shown(batch.question)).sum(-1)
 
     def _search_on(self, search: Search, batch: _PuzzlesInHand, out: Step) -> _PuzzlesInHand:
         """Pin cells of the trajectories that are due, or let them start anew."""
@@ -201,17 +208,21 @@ class _Runner:
         if out.contradiction is not None:
             dead |= out.contradiction > 0
         dead &= is_due
+        batch = replace(batch, x_input=x_input.view(*shape, -1))
+        rows = dead.nonzero()[:, 0]
+        if not len(rows):
+            return batch
         state = batch.state.map(lambda h: h.flatten(0, 1))
-        anew = disturbed(state, start_keys(self.compute.seed, *where), 0.0, 1.0)
-        dead_here = dead.view(shape)
+        keys = start_keys(self.compute.seed, *where)[rows]
+        anew = disturbed(state[rows], keys, 0.0, 1.0)  # a draw for every entry: of these alone
+        state = state.map(lambda h, fresh: h.index_copy(0, rows, fresh), anew)
+        died = dead.view(shape)
         return replace(
             batch,
-            x_input=torch.where(
-                dead_here[..., None], self._shown(batch.question), x_input.view(*shape, -1)
-            ),
-            state=anew.where(dead, state).map(lambda h: h.unflatten(0, shape)),
-            since=torch.where(dead_here, 0, batch.since),
-            restarts=batch.restarts + dead_here,
+            x_input=torch.where(died[..., None], self._shown(batch.question), batch.x_input),
+            state=state.map(lambda h: h.unflatten(0, shape)),
+            since=torch.where(died, 0, batch.since),
+            restarts=batch.restarts + died,
         )
 
 

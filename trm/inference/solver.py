@@ -3,10 +3,10 @@
 import copy
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -209,10 +209,9 @@ class Solver:
         if isinstance(puzzles, np.ndarray | torch.Tensor):
             task = self.of_size(math.prod(puzzles.shape)).task
             one = puzzles.shape in ((task.cells,), task.grid_shape)
-        each: Iterable[Any] = [puzzles] if one else puzzles
         if one:
-            return self.solve_tokens([self.tokens(puzzle) for puzzle in each], puzzle_id)
-        return self._solve_some(list(each), puzzle_id)
+            return self.solve_tokens([self.tokens(cast(Any, puzzles))], puzzle_id)
+        return self._solve_some(list(puzzles), puzzle_id)
 
     def _solve_some(
         self, puzzles: list[Any], puzzle_id: int | Sequence[int] | np.ndarray

@@ -4,6 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from math import prod
 from typing import Any, Self, cast
 
 import torch
@@ -161,14 +162,11 @@ class StructuredModel(DeepRecursion):
         With a generator they are its own. With one state ``z`` is empty.
         """
         like = self.halt_head.weight
-        count = self.dim * torch.Size(self.shape).numel()
-        sizes = (1, self.states * count) if generator is None else (batch_size, 2 * count)
+        parts = self.states, *self.shape, self.dim
         if generator is None:
             key = torch.zeros(1, dtype=torch.int64, device=like.device)
-            drawn = counter_rng.normal(key, sizes[1])
+            drawn = counter_rng.normal(key, prod(parts)).view(1, *parts)
         else:
-            drawn = torch.randn(sizes, generator=generator, device=generator.device)
-        drawn = drawn.to(like).expand(batch_size, -1)
-        y = drawn[:, :count].unflatten(1, (*self.shape, self.dim))
-        z = drawn[:, count : self.states * count]
-        return State(y, z.unflatten(1, (*self.shape, self.dim)) if self.states == 2 else z)
+            drawn = torch.randn(batch_size, *parts, generator=generator, device=generator.device)
+        y, *z = drawn.to(like).expand(batch_size, *parts).unbind(1)
+        return State(y, z[0] if z else y.new_empty(batch_size, 0))

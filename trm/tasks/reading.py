@@ -104,22 +104,22 @@ class Reader:
         if task is None:
             return None
         task.check_ambiguous(text)
-        known = {**task.aliases, **task.symbols}
-        if not all(symbol in known for symbol in text):
+        known = _known(task)
+        if not known.keys() >= {*text}:
             return None
         tokens = np.array([known[symbol] for symbol in text], dtype=np.uint8)
         return tokens if task.can_be_puzzle(tokens) else None
 
-    def side(self, row: str) -> bool:
+    def is_row(self, text: str) -> bool:
         """Tell whether a text can be a row of a grid."""
-        task = self._of_size(len(row) ** 2)
-        known = {} if task is None else {**task.aliases, **task.symbols}
-        return task is not None and all(symbol in known for symbol in row)
+        task = self._of_size(len(text) ** 2)
+        return task is not None and _known(task).keys() >= {*text}
 
     def _line(self, grid: "_Grid", number: int, line: str) -> Iterator[Reading]:
         try:
-            if grid.rows and grid.takes(line):
-                yield from grid.add(number, line)
+            row = grid.row(line)
+            if grid.rows and row is not None:
+                yield from grid.add(number, row)
                 return
             whole = self._whole(number, line)
         except InputError as error:
@@ -128,9 +128,9 @@ class Reader:
         if whole is not None:
             yield from grid.rest()
             yield whole
-        elif grid.takes(line):
-            yield from grid.add(number, line)
-        elif not self._says_nothing(grid, line):
+        elif row is not None:
+            yield from grid.add(number, row)
+        elif not self._says_nothing(line):
             yield from grid.rest()
             yield Reading(f"line {number}", line, problem=self.problem(line))
 
@@ -155,7 +155,7 @@ class Reader:
         solution = task.encode(text)
         return solution if task.blank is None or not (solution == task.blank).any() else None
 
-    def _says_nothing(self, grid: "_Grid", line: str) -> bool:
+    def _says_nothing(self, line: str) -> bool:
         """Tell whether a line is empty, a ruler, a comment or a heading."""
         stripped = line.strip()
         is_comment = _COMMENT.match(line) and stripped[0] not in self.task.symbols
@@ -185,14 +185,8 @@ class _Grid:
         self.first = self.last = 0
         self.cut: int | None = None  # where a drawing beside it begins
 
-    def takes(self, line: str) -> bool:
-        """Tell whether a line is the next row."""
-        return self._row(line) is not None
-
-    def add(self, number: int, line: str) -> Iterator[Reading]:
-        """Take a row; yield the puzzle that it completes."""
-        row = self._row(line)
-        assert row is not None, "asked before"
+    def add(self, number: int, row: str) -> Iterator[Reading]:
+        """Take the row of a line; yield the puzzle that it completes."""
         self.first = self.first if self.rows else number
         self.last = number
         self.rows.append(row)
@@ -219,8 +213,8 @@ class _Grid:
                 yield Reading(f"lines {self.first} to {self.last}", text, problem=problem)
             self.rows = []
 
-    def _row(self, line: str) -> str | None:
-        """Return the symbols of a row, without bars and spaces between them."""
+    def row(self, line: str) -> str | None:
+        """Return the symbols of a line that can be the next row, without what divides them."""
         bare = self.reader.task.undrawn(line).translate(_BARS)
         unspaced = bare.translate(_BETWEEN_SYMBOLS)
         side = len(self.rows[0]) if self.rows else None
@@ -230,7 +224,7 @@ class _Grid:
         spaces_part = _SPACED.fullmatch(bare) and " " not in self.reader.task.symbols
         order = (unspaced, bare) if spaces_part else (bare, unspaced)
         for row in (*order, bare.ljust(side or 0)):
-            if (side is None or len(row) == side) and row and self.reader.side(row):
+            if (side is None or len(row) == side) and row and self.reader.is_row(row):
                 return row
         return None
 
@@ -239,6 +233,11 @@ class _Grid:
         before = "".join(self.rows)
         dashes = bool(unspaced) and set(unspaced) == {"-"} and "|" not in line
         return dashes and len(unspaced) == side and not set(before) & set(".0_*?")
+
+
+def _known(task: Task) -> dict[str, int]:
+    """Map all symbols that people write to tokens."""
+    return {**task.aliases, **task.symbols}
 
 
 def _fields(line: str) -> Iterator[list[str]]:

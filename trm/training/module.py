@@ -139,7 +139,7 @@ class DeepSupervision(LightningModule):
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carries: dict[int, Carry] = {}  # by the number of cells; one of each size
-        self.sizes = {task.cells: task}
+        self._other_models: dict[int, RecursiveModel] = {}  # likewise; they share all weights
         self.tally = Tally()  # of training metrics since they were last read
         self._halting_watch = HaltingWatch()
         self._right: Tensor | None = None  # validation hits of the current pass
@@ -162,16 +162,13 @@ class DeepSupervision(LightningModule):
                 f"sizes: {type(self.model).__name__} is made for {self.task.name} alone; take "
                 f"model=trm_symmetric or trm_local, or sizes=null"
             )
-        if task.cells in self.sizes:
+        if task.cells in (self.task.cells, *self._other_models):
             raise InputError(f"sizes: there are two of {task.cells} cells; give each once")
-        self.model.on(task.structure)  # refuses what it cannot be
-        self.sizes[task.cells] = task
+        self._other_models[task.cells] = self.model.on(task.structure)
 
     def model_on(self, cells: int) -> RecursiveModel:
         """Return the model for puzzles of so many cells."""
-        if cells == self.task.cells:
-            return self.model
-        return self.model.on(self.sizes[cells].structure)
+        return self.model if cells == self.task.cells else self._other_models[cells]
 
     def configure_optimizers(self) -> Any:
         """Make one optimizer for network and identifier rows, and its schedule."""
