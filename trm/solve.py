@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from itertools import islice
+from io import BufferedReader
+from itertools import count, islice
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -21,11 +24,11 @@ from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
 from trm.inference.solver import Solution, Solver, default_compute
-from trm.support.command_line import add_settings, command, settings_of
+from trm.support.command_line import add_settings, command, progress_bar, settings_of
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.tasks.base import PAD, Task
-from trm.tasks.reading import Reading, decoded
+from trm.tasks.reading import Reading, as_they_come, decoded
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
@@ -77,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per puzzle")
     parser.add_argument("--picture", type=Path, help="a .png or .gif of how one puzzle is solved")
-    parser.add_argument("--id", type=int, default=0, help="puzzle identifier, for ARC (0)")
+    parser.add_argument(
+        "--id", default="0", help="puzzle identifier, for ARC: its number, or its name (0)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     parser.add_argument(
         "--precision",
@@ -119,20 +124,23 @@ def _run(options: argparse.Namespace) -> int:
         settings=settings_of(options),
         **changes,
     )
+    options.id = _identifier(options.id, solver, Path(options.checkpoint).expanduser())
     if options.picture is not None:
         _draw(solver, options)
     counts, start = Counter[str](), time.perf_counter()
     piped = options.puzzle == ["-"]
     several = options.file is not None or piped or len(options.puzzle) > _DRAWN
-    readings = _readings(solver, options)
-    # Who writes into a pipe line by line waits for answers.
-    at_once = solver.batch_size if piped else _AT_ONCE
-    while part := list(islice(readings, at_once)):
-        for reading, solution in _solved(solver, part, options.id):
-            counts["answered" if not solution.failed else "failed"] += 1
-            counts["read"] += reading.tokens is not None
-            _print(reading.task or solver.task, solution, options.json, several)
-        sys.stdout.flush()
+    found = count(1)
+    with _progress(solver, options) as on_done:
+
+        def on_found() -> None:
+            on_done(next(found))
+
+        for part in _parts(solver, options):
+            for reading, solution in _solved(solver, part, options.id, on_found):
+                counts["answered" if not solution.failed else "failed"] += 1
+                counts["read"] += reading.tokens is not None
+                _print(reading.task or solver.task, solution, options.json, several)
     puzzles = counts["answered"] + counts["failed"]
     if several:
         speed = puzzles / max(time.perf_counter() - start, 1e-9)
@@ -145,6 +153,59 @@ def _run(options: argparse.Namespace) -> int:
     return _FAILED if counts["failed"] else _SOLVED
 
 
+def _identifier(text: str, solver: Solver, model: Path) -> int:
+    """Return the number that ``--id`` says, or that the names beside the model give it.
+
+    Raises:
+        InputError: a name that is not there
+    """
+    number = int(text) if re.fullmatch(r"0|-?[1-9]\d*", text) else None  # 00576224 is a name
+    if solver.model.identifiers is None and number is None:
+        raise InputError(f"--id {text} says nothing to this model, which has no identifiers")
+    names = _names((model if model.is_dir() else model.parent) / "identifiers.json")
+    if text in names:
+        return names.index(text)
+    if number is None:
+        raise InputError(
+            f"--id {text} is no name in an identifiers.json beside {model}; put the one of its "
+            f"training data there, or give the number, data.votes.names.index({text!r})"
+        )
+    return number
+
+
+def _names(file: Path) -> list[str]:
+    """Return the names of all identifiers in their order; none if there is no such file."""
+    if not file.is_file():
+        return []
+    try:
+        names = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error}); it lists names, as JSON") from None
+    return names if isinstance(names, list) else []
+
+
+def _progress(
+    solver: Solver, options: argparse.Namespace
+) -> AbstractContextManager[Callable[[int], None]]:
+    """Draw a bar for a file or a pipe, unless its puzzles are being typed."""
+    total, drawn = None, sys.stderr.isatty()
+    if options.file is None:
+        drawn = drawn and options.puzzle == ["-"] and not sys.stdin.isatty()
+    elif drawn and options.file.is_file():  # reading twice costs little
+        total = sum(1 for _ in _readings(solver, options))
+    return progress_bar("solving", total, hidden=not drawn)
+
+
+def _parts(solver: Solver, options: argparse.Namespace) -> Iterator[list[Reading]]:
+    """Take as many puzzles as are there: all at once of a file, and of a pipe what has come."""
+    readings = _readings(solver, options)
+    if options.puzzle == ["-"] or (options.file is not None and not options.file.is_file()):
+        yield from as_they_come(readings, _AT_ONCE)
+        return
+    while part := list(islice(readings, _AT_ONCE)):
+        yield part
+
+
 def _readings(solver: Solver, options: argparse.Namespace) -> Iterator[Reading]:
     """Find the puzzles in a file, a pipe or the command line."""
     reader = solver.reader()
@@ -155,7 +216,12 @@ def _readings(solver: Solver, options: argparse.Namespace) -> Iterator[Reading]:
         except OSError as error:
             raise InputError(f"{options.file} cannot be read: {error.strerror}") from None
     elif options.puzzle == ["-"]:
-        yield from reader.read(decoded(sys.stdin.buffer))  # type: ignore[arg-type]
+        # A stream of its own: Python could not close the common one while a thread waits for it.
+        stream = BufferedReader(sys.stdin.buffer.raw)  # type: ignore[union-attr]
+        try:
+            yield from reader.read(decoded(stream))
+        finally:
+            stream.detach()
     else:
         for number, text in enumerate(options.puzzle, start=1):
             name = "the puzzle" if len(options.puzzle) == 1 else f"puzzle {number}"
@@ -166,17 +232,27 @@ def _readings(solver: Solver, options: argparse.Namespace) -> Iterator[Reading]:
 
 
 def _solved(
-    solver: Solver, part: list[Reading], puzzle_id: int
+    solver: Solver, part: list[Reading], puzzle_id: int, on_found: Callable[[], None]
 ) -> Iterator[tuple[Reading, Solution]]:
-    """Solve what was read, and say of the rest why it was not, in the order of the input."""
+    """Solve what was read, and say of the rest why it was not, in the order of the input.
+
+    An answer comes as soon as it and all before it are found; ``on_found`` is called for each
+    that is, in any order.
+    """
     tokens = [reading.tokens for reading in part if reading.tokens is not None]
-    solutions = iter(solver.solve_tokens(tokens, puzzle_id))
+    answers, found = solver.answers(tokens, puzzle_id), dict[int, Solution]()
+    places = count()
     for reading in part:
         if reading.tokens is None or reading.task is None:
             problem = f"{reading.name}: {reading.problem}"
+            on_found()
             yield reading, Solution(reading.text, None, None, problem)
             continue
-        solution = next(solutions)
+        place = next(places)
+        while place not in found:
+            found.update([next(answers)])
+            on_found()
+        solution = found.pop(place)
         if reading.solution is not None and solution.answer is not None:
             matches = solution.answer == reading.task.decode(reading.solution)
             solution = replace(solution, matches=matches)
@@ -185,9 +261,10 @@ def _solved(
 
 def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(solution), ensure_ascii=False))
+        print(json.dumps(asdict(solution), ensure_ascii=False), flush=True)
     elif several:
-        print(solution.answer or "", _verdict(solution, with_time=False), sep="\t")
+        verdict = _verdict(solution, with_time=False)
+        print(solution.answer or "", verdict, sep="\t", flush=True)
     elif solution.answer is None:
         print(f"error: {solution.problem}", file=sys.stderr)
     else:
@@ -217,7 +294,8 @@ def _verdict(solution: Solution, with_time: bool = True) -> str:
     if solution.total_steps > solution.steps:
         steps += f" ({solution.total_steps} over all trajectories)"
     if solution.pins or solution.restarts:
-        steps += f", found by search: {solution.pins} cells pinned, {solution.restarts} restarts"
+        search = "after a search" if solution.failed else "found by search"
+        steps += f", {search}: {solution.pins} cells pinned, {solution.restarts} restarts"
     if solution.matches is False:
         verdict += ", other than the solution beside it"
     time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""

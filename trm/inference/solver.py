@@ -267,34 +267,47 @@ class Solver:
         self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray = 0
     ) -> list[Solution]:
         """Answer puzzles given as (cells,) uint8 tokens, of one size or several; see ``solve``."""
-        sizes = {len(grid) for grid in tokens}
-        if sizes <= {self.task.cells}:
-            return self._solve_tokens(tokens, puzzle_id)
+        found = dict(self.answers(tokens, puzzle_id))
+        return [found[place] for place in range(len(tokens))]
+
+    def answers(
+        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray = 0
+    ) -> Iterator[tuple[int, Solution]]:
+        """Yield the place of each puzzle and its answer as soon as it is found, in any order.
+
+        Args:
+            tokens: as for ``solve_tokens``
+            puzzle_id: as for ``solve``
+
+        Raises:
+            InputError: identifiers that the model does not have
+        """
         ids = self.identifiers(puzzle_id, len(tokens))
-        solutions: dict[int, Solution] = {}
-        for cells in sorted(sizes):
+        for cells in sorted({len(grid) for grid in tokens}):
             places = [place for place, grid in enumerate(tokens) if len(grid) == cells]
             some = [tokens[place] for place in places]
-            found = self.of_size(cells)._solve_tokens(some, ids[places])
-            solutions |= dict(zip(places, found, strict=True))
-        return [solutions[place] for place in range(len(tokens))]
+            for i, solution in self.of_size(cells)._answers(some, ids[places]):
+                yield places[i], solution
 
-    def _solve_tokens(
-        self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray
-    ) -> list[Solution]:
+    def _answers(
+        self, tokens: Sequence[np.ndarray], ids: np.ndarray
+    ) -> Iterator[tuple[int, Solution]]:
         start = time.perf_counter()
-        solutions = [self._without_model(grid) for grid in tokens]
-        unsolved = [i for i, solution in enumerate(solutions) if solution is None]
-        if unsolved:
-            ids = self.identifiers(puzzle_id, len(tokens))
-            x_input = torch.from_numpy(np.stack([tokens[i] for i in unsolved]))
-            puzzle_ids = torch.from_numpy(ids[unsolved])
-            arguments = self.compute, self.trained, self.batch_size, self.precision
-            for step in rollout(self.model, self.task, x_input, puzzle_ids, *arguments):
-                time_s = time.perf_counter() - start
-                for place, solution in self._solutions(step, x_input):
-                    solutions[unsolved[place]] = replace(solution, time_s=time_s)
-        return [solution for solution in solutions if solution is not None]
+        unsolved = []
+        for i, grid in enumerate(tokens):
+            if (solution := self._without_model(grid)) is None:
+                unsolved.append(i)
+            else:
+                yield i, solution
+        if not unsolved:
+            return
+        x_input = torch.from_numpy(np.stack([tokens[i] for i in unsolved]))
+        puzzle_ids = torch.from_numpy(ids[unsolved])
+        arguments = self.compute, self.trained, self.batch_size, self.precision
+        for step in rollout(self.model, self.task, x_input, puzzle_ids, *arguments):
+            time_s = time.perf_counter() - start
+            for place, solution in self._solutions(step, x_input):
+                yield unsolved[place], replace(solution, time_s=time_s)
 
     def identifiers(self, puzzle_id: int | Sequence[int] | np.ndarray, puzzles: int) -> np.ndarray:
         """Return one identifier per puzzle, (puzzles,) int64.

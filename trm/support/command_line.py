@@ -9,7 +9,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
 from trm.support.errors import InputError
 from trm.support.files import show_anything
@@ -52,10 +52,27 @@ def command(
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Draw a bar while the block runs, on a terminal only; gives a function of the number done."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+def progress_bar(
+    title: str, total: int | None, hidden: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Draw a bar while the block runs, on a terminal only; gives a function of the number done.
+
+    Args:
+        title: in front of it
+        total: None if nobody knows
+        hidden: draw none after all
+    """
+    console = Console(stderr=True, soft_wrap=True)  # lines above the bar stay whole
+    columns = *Progress.get_default_columns(), MofNCompleteColumn()
+    # What is printed meanwhile goes above the bar, but for a file or pipe where it belongs.
+    above, seen = sys.stdout.isatty(), console.is_terminal and sys.stderr.isatty()
+    with Progress(
+        *columns,
+        console=console,
+        transient=True,
+        redirect_stdout=above,
+        disable=hidden or not seen,
+    ) as progress:
         bar = progress.add_task(title, total=total)
         yield lambda done: progress.update(bar, completed=done)
 

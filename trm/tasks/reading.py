@@ -3,9 +3,13 @@
 import codecs
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,7 @@ _DRAWN = re.compile(r"\s*puzzle\s{2,}(?=answer\s*$)")  # the heading of two draw
 _BETWEEN = 4  # spaces between two such drawings
 _SPACED = re.compile(r"\s*\S(\s+\S)*\s*")  # every symbol alone
 _QUOTES = "\"'"
+_MORE_WITHIN_S = 0.02  # whoever writes many puzzles has written the next ones by then
 
 
 @dataclass(frozen=True)
@@ -278,3 +283,45 @@ def decoded(stream: BufferedReader) -> Iterator[str]:
         yield from text
     finally:
         text.detach()  # whoever opened the stream closes it
+
+
+def as_they_come(readings: Iterator[Reading], most: int) -> Iterator[list[Reading]]:
+    """Yield what is there in groups of at most so many, as soon as there is anything.
+
+    Another thread reads on, at most as many ahead. It ends with the process, so a pipe that stays
+    silent holds nobody back.
+
+    Raises:
+        Exception: whatever reading raises
+    """
+    waiting: Queue[Reading | _End] = Queue(most)
+    Thread(target=_read_on, args=(readings, waiting), daemon=True).start()
+    end: _End | None = None
+    while end is None:
+        group, until = [waiting.get()], time.monotonic() + _MORE_WITHIN_S
+        with suppress(Empty):
+            while len(group) < most and isinstance(group[-1], Reading):
+                group.append(waiting.get(timeout=max(until - time.monotonic(), 0)))
+        last = group[-1]
+        end = last if isinstance(last, _End) else None
+        if part := [each for each in group if isinstance(each, Reading)]:
+            yield part
+    if end.error is not None:
+        raise end.error
+
+
+@dataclass(frozen=True)
+class _End:
+    """What ended the reading: an error, or nothing but the last line."""
+
+    error: Exception | None = None
+
+
+def _read_on(readings: Iterator[Reading], waiting: "Queue[Reading | _End]") -> None:
+    try:
+        for reading in readings:
+            waiting.put(reading)
+    except Exception as error:  # raised in the thread that waits
+        waiting.put(_End(error))
+    else:
+        waiting.put(_End())
