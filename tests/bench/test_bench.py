@@ -6,10 +6,13 @@ import time
 import pytest
 import torch
 
+import trm
+from tests.conftest import tiny_model
 from trm.bench import ceiling
 from trm.bench import command as bench
 from trm.bench.ceiling import square_ceiling
 from trm.bench.command import shipped
+from trm.bench.evaluating import batch_that_fits
 from trm.commands import CONF
 from trm.data import Sampler
 from trm.data.stand_in import stand_in
@@ -55,6 +58,62 @@ def test_it_takes_ablations_baselines_and_identifiers(capsys, words):
     assert words[0] in said.out
 
 
+def test_a_trained_model_is_measured_in_evaluation(capsys, tmp_path):
+    file = tmp_path / "bench.json"
+    code, said = run(capsys, "sudoku-4x4", "--json", str(file))
+    assert code == 0, said.err
+    assert "evaluated" in said.out
+    assert "% of a step" not in said.out, "no training, no parts of it"
+    (found,) = json.loads(file.read_text())["measured"]
+    assert (found["name"], found["batch_size"], found["N_sup"]) == ("sudoku-4x4", 4, 8)
+    model = trm.load("sudoku-4x4")
+    with Products() as products, torch.no_grad():
+        model(torch.ones(4, 16).long(), torch.zeros(4).long(), model.initial_state(4))
+    assert found["evaluation_flops"] == flops(products.counts) > 0
+    assert found["evaluation_share_of_ceiling"] > 0
+    assert found["evaluated_puzzles_per_s"] == pytest.approx(4 / (8 * found["evaluation_s"]))
+    assert found["peak_bytes"] > 1e6
+    assert "step_s" not in found
+
+
+def test_models_and_experiments_share_a_table(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trm.save(tiny_model(prefix_len=1, identifiers=2), tmp_path / "seed=1", Sudoku(2, 2))
+    code, said = run(capsys, "sudoku_4x4", *TINY, "seed=1", "sudoku")
+    assert code == 0, said.err
+    assert all(name in said.out for name in ("sudoku_4x4", "seed=1", " sudoku "))
+
+
+def test_a_published_file_is_measured_with_what_is_said_of_it(capsys, tmp_path):
+    settings = {"mixing": "attention", "positions": "rotary", "heads": 2, "hidden_multiple": 256}
+    model = tiny_model(
+        vocab_size=12, seq_len=900, prefix_len=1, identifiers=3, n=1, T=1, **settings
+    )
+    trm.save(model, tmp_path / "file", layout="trm.checkpoints.layouts.Published")
+    (tmp_path / "all_config.yaml").unlink()
+    assert run(capsys, str(tmp_path / "file"))[0] == 2, "it does not say its task"
+    words = [str(tmp_path / "file"), "--task", "arc", "--heads", "2", "--n", "1", "--T", "1"]
+    code, said = run(capsys, *words)
+    assert code == 0, said.err
+
+
+def test_a_config_is_counted_in_evaluation_as_its_model_is(capsys, tmp_path):
+    file = tmp_path / "bench.json"
+    code, said = run(capsys, "sudoku_4x4", "sudoku-4x4", "--json", str(file))
+    assert code == 0, said.err
+    config, model = json.loads(file.read_text())["measured"]
+    assert config["evaluation_flops"] == model["evaluation_flops"]
+    assert config["flops"] > 1.5 * config["evaluation_flops"]
+
+
+def test_on_a_cpu_a_batch_takes_seconds():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert batch_that_fits(64, 10**6, cpu) == 64
+    assert batch_that_fits(64, 10**11, cpu) == 4
+    assert batch_that_fits(64, 10**13, cpu) == 1
+    assert batch_that_fits(64, 10**13, gpu) == 64
+
+
 def test_two_configs_are_measured_in_turns(capsys):
     small, large = TINY, ["model.dim=64", *TINY[1:]]
     code, said = run(
@@ -68,7 +127,13 @@ def test_two_configs_are_measured_in_turns(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["sudoku_5x5"], "sudoku_5x5"),
+        (["nope"], "nope is no experiment, nor a model file or folder; experiments: arc1, arc2"),
+        (["nope"], "sudoku_laptop; models: maze, maze-10x10, sudoku"),
+        (["sudoku_5x5"], "did you mean sudoku_"),
+        (["sudoku-4x4", "model.dim=3"], "sudoku-4x4 is a trained model"),
+        (["sudoku-4x4", "--task", "maze"], "the model has seq_len=16"),
+        (["sudoku_4x4", "--task", "maze"], "describe a model file; name one"),
+        (["sudoku-4x4", "--against", "sudoku_4x4"], "compares two configs"),
         (["sudoku_4x4", "model.dmi=3"], "did you mean model.dim?"),
         (["sudoku_4x4", "model.dim=0"], "model.dim=0 must be at least 1"),
         (["sudoku_4x4", "maze_10x10", "--against", "arc_tiny"], "name one experiment before it"),

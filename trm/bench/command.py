@@ -3,13 +3,17 @@
 Experiments are named as in ``conf/experiment``, ablations joined to them by ``+``; without a name
 all shipped ones are measured. What contains ``=`` overrides their config. Real training runs, with
 Lightning, are clocked; unless data.path is given, cells at random stand in for puzzles.
+
+A trained model, a file, a folder or a name such as ``sudoku-6x6``, is measured in evaluation alone.
 """
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -18,20 +22,27 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from trm.bench.evaluating import EvaluationCost, evaluation_cost
 from trm.bench.measuring import Measurement, Subject, measure
+from trm.checkpoints.opening import open_for
+from trm.checkpoints.opening import shipped as models_shipped
 from trm.commands import CONF, MENDABLE, composed, one_line, quiet_lightning
 from trm.data.loading import load_data
 from trm.data.stand_in import stand_in
 from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.support.build import build
-from trm.support.command_line import command
+from trm.support.command_line import add_settings, command, settings_of
 from trm.support.devices import keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.support.files import check_writable
 from trm.tasks.base import Task
 from trm.training.config import TrainingConfig
 
-_FILE_WIDTH = 160
+_FILE_WIDTH = 180
+_TRAINING = (  # headings
+    *("ms / step\n(min - max)", "puzzles/s", "Gflop", "Gflop/s", "% of ceiling"),
+    "% at its\nshapes",
+)
 
 
 def shipped() -> list[str]:
@@ -63,11 +74,11 @@ def subject(words: list[str], device: torch.device, batch_size: int | None) -> S
     return Subject(" ".join(words), config, task, data, device, batch_size)
 
 
-def costs_table(measured: list[Measurement]) -> Table:
-    """Draw one row per experiment: what a step costs and how close it is to the ceiling.
+def costs_table(measured: Sequence[EvaluationCost]) -> Table:
+    """Draw one row per experiment or model: what a step costs and how close it is to the ceiling.
 
     More than 100 % at its shapes is attention that never writes its scores down, as the products
-    alone would have to.
+    alone would have to. In evaluation a step is a supervision step, and a puzzle takes them all.
     """
     ceiling, device = measured[0].ceiling, measured[0].device
     table = Table(
@@ -75,37 +86,44 @@ def costs_table(measured: list[Measurement]) -> Table:
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("experiment", overflow="fold")
+    training = any(isinstance(found, Measurement) for found in measured)
+    table.add_column("experiment" if training else "model", overflow="fold")
     for heading in (
-        "parameters",
-        "batch",
-        "ms / step (min - max)",
-        "puzzles/s",
-        "Gflop",
-        "Gflop/s",
-        "% of ceiling",
-        "% at its shapes",
-        "evaluation ms",
-        "peak MB",
+        *("parameters", "batch"),
+        *(_TRAINING if training else ()),
+        *("evaluation\nms / step", "ms / step\nand puzzle", "evaluated\npuzzles/s"),
+        *("evaluation\nGflop/s", "evaluation\n% of ceiling", "peak MB"),
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for found in measured:
-        low, high = 1e3 * min(found.step_s), 1e3 * max(found.step_s)
+        no_training = [""] * len(_TRAINING) * training
         table.add_row(
             found.name,
             f"{found.parameters:,}",
             str(found.batch_size),
-            f"{1e3 * found.median_s:.1f} ({low:.1f} - {high:.1f})",
-            f"{found.batch_size / found.median_s:.1f}",
-            f"{found.flops / 1e9:.1f}",
-            f"{found.flops / found.median_s / 1e9:.1f}",
-            f"{100 * found.share_of_ceiling:.0f}",
-            f"{100 * found.share_at_shapes:.0f}",
+            *(_training_cells(found) if isinstance(found, Measurement) else no_training),
             f"{1e3 * found.evaluation_s:.1f}",
+            f"{1e3 * found.evaluation_s / found.batch_size:.3g}",
+            f"{found.evaluated_per_s:.1f}",
+            f"{found.evaluation_flops / found.evaluation_s / 1e9:.1f}",
+            f"{100 * found.evaluation_share:.0f}",
             f"{found.peak_bytes / 1e6:.0f}",
         )
     return table
+
+
+def _training_cells(found: Measurement) -> list[str]:
+    low, high = 1e3 * min(found.step_s), 1e3 * max(found.step_s)
+    return [
+        f"{1e3 * found.median_s:.1f} ({low:.1f} - {high:.1f})",
+        f"{found.batch_size / found.median_s:.1f}",
+        f"{found.flops / 1e9:.1f}",
+        f"{found.flops / found.median_s / 1e9:.1f}",
+        f"{100 * found.share_of_ceiling:.0f}",
+        f"{100 * found.share_at_shapes:.0f}",
+    ]
 
 
 def parts_table(measured: list[Measurement]) -> Table:
@@ -129,20 +147,23 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("words", nargs="*", help="experiments and key=value overrides")
+    parser.add_argument("words", nargs="*", help="experiments, key=value overrides, models")
     parser.add_argument("--against", help="a second config, measured in turns: 'NAME key=value'")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--batch", type=int, help="puzzles per step")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each config (3)")
     parser.add_argument("--seconds", type=float, default=4, help="to clock in each run (4)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
-    options = parser.parse_args(arguments)
+    add_settings(parser)
+    options = parser.parse_intermixed_args(arguments)
     quiet_lightning(None)
     keep_freed_memory()
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
     with _no_advice():
         measured, ratios = _measured(options)
-    console.print(costs_table(measured), parts_table(measured))
+    console.print(costs_table(measured))
+    if trained := [found for found in measured if isinstance(found, Measurement)]:
+        console.print(parts_table(trained))
     for line in ratios:
         console.print(line, highlight=False)
     if options.json is not None:
@@ -171,31 +192,64 @@ def _no_advice() -> Iterator[None]:
         log.setLevel(level)
 
 
-def _measured(options: argparse.Namespace) -> tuple[list[Measurement], list[str]]:
+def _measured(options: argparse.Namespace) -> tuple[list[EvaluationCost], list[str]]:
     """Measure what the command line names, and compare."""
     if min(options.rounds, options.seconds) <= 0 or (options.batch or 1) < 1:
         raise InputError("--rounds, --seconds and --batch must be positive")
     if options.json is not None:
         check_writable(options.json, "--json ")
     device = pick_device(options.device)
-    names = [word for word in options.words if "=" not in word]
-    overrides = [word for word in options.words if "=" in word]
-    subjects = [[subject([name, *overrides], device, options.batch)] for name in names or shipped()]
+    models = [word for word in options.words if _is_model(word)]
+    names = [word for word in options.words if "=" not in word and word not in models]
+    _check_words(options, models, names)
+    overrides = [word for word in options.words if word not in (*models, *names)]
+    opened = [(model, open_for(model, options.task, settings_of(options))) for model in models]
+    named = names or ([] if models else shipped())
+    subjects = [[subject([name, *overrides], device, options.batch)] for name in named]
     if options.against is not None:
-        if len(subjects) != 1:
+        if len(subjects) != 1 or models:
             raise InputError("--against compares two configs; name one experiment before it")
         subjects[0].append(subject(options.against.split(), device, options.batch))
-    measured = [
+    trained = [
         found for group in subjects for found in measure(group, options.rounds, options.seconds)
     ]
-    if options.against is None:
-        return measured, []
-    one, other = measured
+    evaluated = [evaluation_cost(*each, device, options.batch, options.rounds) for each in opened]
+    return [*trained, *evaluated], [] if options.against is None else [_ratio(*trained)]
+
+
+def _is_model(word: str) -> bool:
+    """Tell a trained model from an experiment of that name."""
+    is_experiment = word.partition("+")[0] in shipped()
+    return not is_experiment and (word in models_shipped() or os.path.exists(word))
+
+
+def _check_words(options: argparse.Namespace, models: list[str], names: list[str]) -> None:
+    """Refuse names that are neither, and what is said of nothing.
+
+    Raises:
+        InputError: listing the experiments and models there are
+    """
+    for name in names:
+        if (experiment := name.partition("+")[0]) not in shipped():
+            close = get_close_matches(experiment, [*shipped(), *models_shipped()], n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise InputError(
+                f"{experiment} is no experiment, nor a model file or folder; {meant}experiments: "
+                f"{', '.join(shipped())}; models: {', '.join(models_shipped())}"
+            )
+    overrides = len(options.words) - len(models) - len(names)
+    if models and not names and overrides:
+        raise InputError(f"key=value changes an experiment, and {models[0]} is a trained model")
+    if not models and (options.task is not None or settings_of(options)):
+        raise InputError("--task and the like describe a model file; name one")
+
+
+def _ratio(one: Measurement, other: Measurement) -> str:
+    """Compare the speeds of two configs that trained in turns."""
     pairs = [b / a for a, b in zip(one.step_s, other.step_s, strict=True)]
     per_puzzle = one.batch_size / other.batch_size
     ratios = sorted(per_puzzle * ratio for ratio in pairs)
-    sentence = (
+    return (
         f"{one.name} trains {ratios[len(ratios) // 2]:.2f} times as many puzzles per second as "
         f"{other.name} (runs in turns: {ratios[0]:.2f} - {ratios[-1]:.2f})"
     )
-    return measured, [sentence]

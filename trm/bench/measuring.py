@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from lightning import Trainer
 
-from trm.bench.ceiling import ceiling_at, seconds, square_ceiling
+from trm.bench.ceiling import ceiling_at, square_ceiling
 from trm.bench.clock import StepClock
+from trm.bench.evaluating import EvaluationCost, batch_that_fits, step_flops, step_seconds
 from trm.checkpoints.native import build_model, empty_model
 from trm.data.puzzles import PuzzleData
 from trm.data.sampler import Batch
-from trm.support.devices import autocast, peak_memory, start_peak_memory
+from trm.support.devices import peak_memory, start_peak_memory
 from trm.support.operations import Product, Products, flops
 from trm.tasks.base import Task
 from trm.training.assembly import averaging, data_module, precision, training_module
@@ -24,7 +25,6 @@ from trm.training.config import TrainingConfig
 
 _WARM_UP = 2  # steps at the start of a run that do not count
 _FEWEST, _MOST = 3, 200  # steps clocked in a run
-_CPU_FLOPS = 6e11  # of a step on a CPU if no batch size is given: some seconds
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,19 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What was measured of one config.
+class Measurement(EvaluationCost):
+    """What was measured of one config, in evaluation and in training.
 
     Attributes:
-        name: of the subject
-        device: where it ran
-        parameters: of the network
-        batch_size: puzzles per step
         step_s: seconds per training step, the median of each run
-        evaluation_s: seconds per supervision step in evaluation, same batch
-        N_sup: supervision steps that an evaluation takes
         flops: floating-point operations of a training step, attention included
-        ceiling: operations per second of a large square product, the median over the runs
-        ceiling_at_shapes: the same for the products of this very step, alone
-        peak_bytes: of the GPU's memory, or of the process's
+        ceiling_at_shapes: as ``ceiling``, for the products of this very step, alone
         parts: share of a step that each part takes; they add up to 1
     """
 
-    name: str
-    device: torch.device
-    parameters: int
-    batch_size: int
     step_s: list[float]
-    evaluation_s: float
-    N_sup: int
     flops: int
-    ceiling: float
     ceiling_at_shapes: float
-    peak_bytes: int
     parts: dict[str, float]
 
     @property
@@ -99,11 +83,10 @@ class Measurement:
         """Return plain types for a JSON file."""
         derived = {
             "puzzles_per_s": self.batch_size / self.median_s,
-            "evaluated_puzzles_per_s": self.batch_size / (self.evaluation_s * self.N_sup),
             "share_of_ceiling": self.share_of_ceiling,
             "share_at_shapes": self.share_at_shapes,
         }
-        return {**self.__dict__, "device": str(self.device), **derived}
+        return super().report() | derived
 
 
 def measure(subjects: Sequence[Subject], rounds: int, seconds_each: float) -> list[Measurement]:
@@ -177,29 +160,28 @@ class _Clocked:
     def measurement(self) -> Measurement:
         """Measure what does not change from run to run, and put everything together."""
         parts = {name: spent / self.clocked_s for name, spent in self.parts.items()}
+        x_input = torch.ones(self.batch_size, self.subject.task.cells).to("meta", torch.int64)
         return Measurement(
             self.subject.name,
             self.device,
             self.module.model.size,
             self.batch_size,
-            self.step_s,
             self._evaluation_s(),
             self.module.N_sup,
-            flops(self.products),
+            step_flops(self.empty.eval(), x_input, x_input[:, 0]),
             median(self.ceilings),
-            ceiling_at(self.products, self.device, self.dtype),
             self.peak,
+            self.step_s,
+            flops(self.products),
+            ceiling_at(self.products, self.device, self.dtype),
             parts | {"framework": 1 - sum(parts.values())},
         )
 
     def _batch_size(self) -> int:
         if self.subject.batch_size is not None:
             return self.subject.batch_size
-        wanted = self.config.train.batch_size
-        if self.device.type != "cpu":
-            return wanted
-        fits = int(_CPU_FLOPS / flops(self._products(1)))
-        return min(wanted, 2 ** max(fits, 1).bit_length() // 2)
+        per_puzzle = flops(self._products(1))
+        return batch_that_fits(self.config.train.batch_size, per_puzzle, self.device)
 
     def _products(self, batch_size: int) -> Counter[Product]:
         """Run a step on the device "meta", where nothing is computed, and count its products."""
@@ -232,11 +214,8 @@ class _Clocked:
             trainer.fit(self.module, self.data)
         return clock
 
-    @torch.inference_mode()
     def _evaluation_s(self) -> float:
         model = self.module.model.to(self.device).eval()
         puzzles = Batch.of(self.data.data.splits["train"][: self.batch_size], self.device)
-        state = model.initial_state(len(puzzles))
-        with autocast(self.device, self.precision):
-            spent = seconds(lambda: model(puzzles.x_input, puzzles.puzzle_id, state), self.device)
+        spent = step_seconds(model, puzzles.x_input, puzzles.puzzle_id, self.precision)
         return spent * self.batch_size / len(puzzles)
