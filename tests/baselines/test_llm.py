@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import HfApi
 
 from tests.baselines.test_endpoint import KEY, answer, error, server
 from tests.baselines.test_store import HEADER, said
 from tests.data.test_from_arc import folder
-from trm.baselines import llm
+from trm.baselines import llm, local
 from trm.baselines.backends import Decoding, Reply
 from trm.baselines.local import LocalModel
 from trm.baselines.store import Store
@@ -294,6 +295,38 @@ def test_what_a_person_can_mend_is_one_line_and_no_store(tmp_path, capsys, words
     printed = capsys.readouterr().err
     assert re.fullmatch(f"error: .*{re.escape(message)}.*\n", printed)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_without_a_network_fails_at_once_and_before_puzzles_are_made(
+    monkeypatch, capsys
+):
+    asked = []
+
+    def silent(self, model, timeout):
+        asked.append(model)
+        raise ConnectionError("Name or service not known")
+
+    monkeypatch.setattr(HfApi, "model_info", silent)
+    monkeypatch.setattr(llm, "_puzzles", lambda options: pytest.fail("this takes long"))
+    assert llm.main([*SMALL, "--model", "nobody/nothing", "--download"]) == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: model nobody/nothing is not on this machine, and https://\S+ does not answer "
+        r"\(Name or service not known\); give --model a folder that holds it, or .*\n",
+        said,
+    )
+    assert asked == ["nobody/nothing"], "once"
+
+
+def test_what_the_hub_does_not_have_is_told_from_a_hub_that_is_silent(capsys):
+    assert llm.main([*SMALL, "--model", "no such model", "--download"]) == 2
+    assert "no such model cannot be downloaded (Repo id must use" in capsys.readouterr().err
+
+
+def test_a_model_that_is_here_is_opened_without_asking_the_hub(granite, monkeypatch):
+    monkeypatch.setattr(local, "_ask_hub", lambda model: pytest.fail("it was asked"))
+    local.check_fetchable(str(granite))
+    LocalModel(str(granite), Decoding(3), torch.device("cpu"), download=True)
 
 
 @pytest.mark.parametrize("library", ["transformers", "openai"])

@@ -16,7 +16,7 @@ from rich.console import Console
 from trm.baselines.asking import Asking, Question
 from trm.baselines.backends import PRESETS, Backend, Decoding
 from trm.baselines.endpoint import OPENAI, Address, Endpoint, is_local
-from trm.baselines.local import LocalModel
+from trm.baselines.local import LocalModel, check_fetchable
 from trm.baselines.prompts import Prompts, demonstrations, examples_for
 from trm.baselines.scoring import score, score_table, summary
 from trm.baselines.spending import Budget
@@ -106,6 +106,8 @@ def _run(options: argparse.Namespace) -> int:
     base_url = _base_url(options)
     address = None if base_url is None else Address.of(base_url, options.api_key_env)
     price, cap = _money(options, base_url)
+    if address is None and options.download:
+        check_fetchable(_model(options))  # before puzzles are made, which takes longer
     task, data = _puzzles(options)
     prompts = Prompts.read(task, options.template)
     header = _header(options, task, data, prompts, base_url)

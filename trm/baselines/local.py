@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from trm.baselines.backends import EXTRA, Decoding, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.support.errors import InputError
+
+_HUB_TIMEOUT_S = 10.0
 
 
 class LocalModel:
@@ -33,16 +36,12 @@ class LocalModel:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.decoding = decoding
-        is_folder = Path(model).is_dir()
-        # Code that comes with a model is not run, nor asked about.
-        here = {"local_files_only": is_folder or not download, "trust_remote_code": False}
         try:
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(model, **here)
-            loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
-                model, dtype="auto", **here
-            )
+            tokenizer, loaded = _opened(model, download)
+        except InputError:  # a ValueError, too
+            raise
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise InputError(_why_not(model, is_folder, download, error)) from None
+            raise InputError(_why_not(model, download, error)) from None
         self.tokenizer, self.model = tokenizer, loaded.to(device).eval()
         self._one_at_a_time = threading.Lock()
 
@@ -90,13 +89,70 @@ class LocalModel:
         return self.tokenizer(plain, return_tensors="pt", return_token_type_ids=False)
 
 
-def _why_not(model: str, is_folder: bool, download: bool, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    if is_folder:
-        return f"{model} holds no causal language model ({reason})"
+def _opened(model: str, download: bool) -> tuple[Any, Any]:
+    """Return the tokenizer and the model, fetched only if they are not here and may be.
+
+    Raises:
+        InputError: the Hugging Face Hub does not answer, or does not have it
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def opened(local: bool) -> tuple[Any, Any]:
+        # Code that comes with a model is not run, nor asked about.
+        here = {"local_files_only": local, "trust_remote_code": False}
+        tokenizer = AutoTokenizer.from_pretrained(model, **here)
+        return tokenizer, AutoModelForCausalLM.from_pretrained(model, dtype="auto", **here)
+
+    try:
+        return opened(local=True)
+    except (OSError, ValueError, KeyError, ImportError):
+        if not download or Path(model).is_dir():
+            raise
+    _ask_hub(model)
+    return opened(local=False)
+
+
+def check_fetchable(model: str) -> None:
+    """Refuse a model that is neither here nor to be had from the Hugging Face Hub.
+
+    Raises:
+        InputError: the Hub does not answer, or does not have it
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    with suppress(ValueError):  # a name that cannot be one, which the Hub's answer says better
+        if Path(model).is_dir() or isinstance(try_to_load_from_cache(model, "config.json"), str):
+            return
+    _ask_hub(model)
+
+
+def _ask_hub(model: str) -> None:
+    """See whether a model can be fetched: once, where transformers would try for a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    hub = HfApi()
+    try:
+        hub.model_info(model, timeout=_HUB_TIMEOUT_S)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise InputError(f"model {model} cannot be downloaded ({_in_short(error)})") from None
+    except Exception as error:  # of whichever library speaks HTTP
+        raise InputError(
+            f"model {model} is not on this machine, and {hub.endpoint} does not answer "
+            f"({_in_short(error)}); give --model a folder that holds it, or fetch it with a network"
+        ) from None
+
+
+def _why_not(model: str, download: bool, error: Exception) -> str:
+    if Path(model).is_dir():
+        return f"{model} holds no causal language model ({_in_short(error)})"
     if download:
-        return f"model {model} cannot be downloaded ({reason})"
+        return f"model {model} cannot be downloaded ({_in_short(error)})"
     return (
         f"model {model} is not on this machine; give --model a folder that holds it (config.json, "
         f"*.safetensors and tokenizer.json), allow --download, or name an endpoint by --base-url"
     )
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
