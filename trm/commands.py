@@ -8,11 +8,12 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -21,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trm.multirun import JobFailedError, Multirun
 from trm.support.build import nearest
+from trm.support.config_help import config_help
 from trm.support.devices import keep_freed_memory
 from trm.support.errors import InputError, Stopped
 from trm.support.files import show_anything
@@ -35,13 +37,18 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACC
 MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
 
-def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
-    """Compose the config from the command line and call ``main``.
+def run_command(
+    main: Callable[[DictConfig], Any],
+    config_name: str,
+    completed: Callable[[Sequence[str]], list[str]] = list,
+) -> None:
+    """Compose the config from the command line, as ``completed`` makes it, and call ``main``.
 
     What a person can mend is printed as one line, with exit status 2; anything else is a fault of
     ours and keeps its traceback. Of a multirun, a job that fails is told of and the others go on.
     """
     begun = False
+    wants_help = _asked_for_help(sys.argv)
     multirun = Multirun()
 
     def attempt(cfg: DictConfig) -> Any:
@@ -69,6 +76,11 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         nonlocal begun
         begun = True
         hydra_config = HydraConfig.get()
+        if wants_help:
+            sources = hydra_config.runtime.config_sources
+            folders = [Path(source.path) for source in sources if source.schema == "file"]
+            plain = cast(dict[str, Any], OmegaConf.to_container(cfg))
+            return config_help(config_name, plain, hydra_config.runtime.choices, folders)
         if hydra_config.mode == RunMode.MULTIRUN:
             own = hydra_config.overrides.task
             return multirun.job(own, lambda: attempt(cfg), _say)
@@ -84,6 +96,8 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too
     command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
     try:
+        check_overrides(sys.argv[1:])
+        sys.argv[1:] = completed(sys.argv[1:])
         command()
         multirun.report()
         if multirun.failures:
@@ -99,6 +113,37 @@ def run_command(main: Callable[[DictConfig], Any], config_name: str) -> None:
         if begun:
             raise
         fail(str(_not_composed(error)))
+
+
+def _asked_for_help(words: list[str]) -> bool:
+    """Take the question for help off a command line: Hydra's own answer names every group there is.
+
+    With what else is said there the config is composed, once: its values are shown.
+    """
+    asked = any(word in ("-h", "--help") for word in words)
+    if asked:
+        words[:] = [word for word in words if word not in ("-h", "--help", "-m", "--multirun")]
+    return asked
+
+
+def check_overrides(words: Sequence[str]) -> None:
+    """Refuse what Hydra's grammar cannot read.
+
+    Raises:
+        InputError: saying how to quote it
+    """
+    parser = OverridesParser.create()
+    for word in words:
+        key, is_override, value = word.partition("=")
+        if word.startswith("-") or not is_override:
+            continue
+        try:
+            parser.parse_override(word)
+        except HydraException:
+            raise InputError(
+                f"{word} cannot be read: = , : ( ) [ ] {{ }} $ and quotes have a meaning of their "
+                f"own; if they belong to the value, quote it twice: '{key}=\"{value}\"'"
+            ) from None
 
 
 def fail(message: str) -> NoReturn:

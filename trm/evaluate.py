@@ -1,11 +1,12 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig
@@ -14,26 +15,33 @@ from rich.console import Console
 from trm.checkpoints.opening import Opened, open_for
 from trm.commands import run_command
 from trm.data.loading import load_data
-from trm.data.puzzles import PuzzleData
+from trm.data.puzzles import PuzzleData, Puzzles, PuzzleSet
 from trm.inference.arc_voting import score, submission, vote
 from trm.inference.compute import Compute
 from trm.inference.record import record_evaluation
+from trm.models.recursion import RecursiveModel
 from trm.report.compute import against_compute, compute_table, plot_compute
 from trm.report.diagnostics import diagnostic_tables, diagnostics
-from trm.report.tables import accuracies, pass_rows, pass_table, result_table
+from trm.report.tables import accuracies, bits, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.results.keeping import keep
 from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.support.files import check_writable
 from trm.support.sections import Section, read, resolved
+from trm.tasks.arc import Arc
 from trm.tasks.base import Task
 from trm.training.checks import check_identifiers
 
 log = logging.getLogger("trm")
 
 _FILE_NAMES = "train_file", "test_file"
+_SETTINGS = "heads", "n", "T", "prefix_len"  # what a published file may not say
+_BYTES = 8  # of the largest number kept of each puzzle, step and trajectory
+_VOTES_ELSEWHERE = "submission and votes are for the split test of ARC; leave them null here"
+_AUTO = "auto"  # as output: a new file, see trm.results.keeping
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class EvaluationConfig:
     """What is asked for; ``conf/evaluate.yaml`` explains every key."""
 
     checkpoint: str | None
-    split: str
+    split: Literal["train", "val", "test"]
     limit: int | None
     votes: int | None
     submission: str | None
@@ -64,9 +72,46 @@ class EvaluationConfig:
                 "checkpoint=null names no file; give checkpoint=logs/.../checkpoints/best.ckpt"
             )
         check_at_least(1, batch_size=self.batch_size, limit=self.limit, votes=self.votes)
-        for name in ("output", "plot", "submission"):
-            if path := getattr(self, name):
-                check_writable(Path(path), f"{name}=")
+        check_at_least(1, heads=self.heads, n=self.n, T=self.T)
+        check_at_least(0, prefix_len=self.prefix_len)
+        if self.split != "test" and self.asks_for_votes:
+            raise InputError(_VOTES_ELSEWHERE)
+        self._check_files()
+
+    def _check_files(self) -> None:
+        files = {name: Path(path) for name, path in self.files.items()}
+        for name, path in files.items():
+            _try_to_write(path, f"{name}=")
+        if len({path.resolve() for path in files.values()}) < len(files):
+            same = " ".join(f"{name}={path}" for name, path in files.items())
+            raise InputError(f"{same} are to be different files; rename one")
+        if "plot" in files and files["plot"].suffix.lower() != ".png":
+            raise InputError(f"plot={self.plot} must end in .png, for a PNG is what is written")
+
+    @property
+    def asks_for_votes(self) -> bool:
+        """Whether anything is set that has a meaning for the votes of ARC alone."""
+        return self.submission is not None or self.votes is not None
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that are asked for by name."""
+        asked = {"output": self.output, "plot": self.plot, "submission": self.submission}
+        named = {name: path for name, path in asked.items() if path is not None}
+        return {name: path for name, path in named.items() if (name, path) != ("output", _AUTO)}
+
+
+def _try_to_write(path: Path, named: str) -> None:
+    """Refuse, before any work, a file that could not be written in the end."""
+    try:
+        check_writable(path, named)
+        beside = path.with_name(f".{path.name}.part")  # as written_whole will
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{named}{path} cannot be written: {error.strerror}; name a file in a folder of yours"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -88,12 +133,15 @@ class EvaluationRequest:
         Raises:
             InputError: what cannot be read, or does not fit together
         """
-        settings = {name: getattr(config, name) for name in ("heads", "n", "T", "prefix_len")}
+        settings = {name: getattr(config, name) for name in _SETTINGS}
         opened = open_for(str(config.checkpoint), config.task or None, settings)
         task = opened.task
         assert task is not None, "open_for refuses otherwise"
         for sentence in opened.assumed:
             log.warning("%s: assumed %s", config.checkpoint, sentence)
+        _check_settings(config, opened.model)
+        if config.asks_for_votes and not isinstance(task, Arc):
+            raise InputError(_VOTES_ELSEWHERE)
         compute = config.compute.for_model(task, opened.model, opened.trained.N_sup)
         device = pick_device(config.device)
         data = _data(config, opened.config.get("data", {}), task)
@@ -101,10 +149,12 @@ class EvaluationRequest:
         return cls(config, task, opened, data, compute, device, precision)
 
     def __post_init__(self) -> None:
-        asks_for_votes = self.config.submission is not None or self.config.votes is not None
-        if asks_for_votes and not self.is_vote:
+        if self.config.asks_for_votes and not self.is_vote:
+            raise InputError(_VOTES_ELSEWHERE)
+        if self.is_vote and self.config.plot is not None:
             raise InputError(
-                "submission and votes are for the split test of ARC; leave them null here"
+                f"plot={self.config.plot} is of accuracy against compute, which votes do not "
+                f"measure; leave it null, or take split=val"
             )
         if self.is_vote and self.compute != Compute(max_steps=self.compute.max_steps):
             raise InputError(
@@ -113,6 +163,8 @@ class EvaluationRequest:
             )
         if self.data.identifiers > 1:
             self._check_identifiers()
+        if not self.is_vote:
+            self._check_memory()
 
     def _check_identifiers(self) -> None:
         """Refuse data whose identifiers are not those that the rows were learned for."""
@@ -123,6 +175,25 @@ class EvaluationRequest:
                 f"{self.config.checkpoint} was trained on other tasks or augmentations (checksum "
                 f"{trained[:12]}, now {now[:12]}): its identifiers mean others"
             )
+
+    def _check_memory(self) -> None:
+        """Refuse a record that no memory holds; what is never reached of it takes none."""
+        puzzles, steps = len(self.puzzles), self.compute.max_steps
+        assert steps is not None, "for_model fills it in"
+        needed = _BYTES * puzzles * steps * self.compute.trajectories
+        if hasattr(os, "sysconf"):  # Windows does not say
+            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            if needed > memory:
+                raise InputError(
+                    f"compute.max_steps={steps} of {puzzles} puzzles are {needed / 1e9:,.0f} GB of "
+                    f"numbers and the machine has {memory / 1e9:,.0f} GB; take fewer steps, or "
+                    f"fewer puzzles with limit"
+                )
+
+    @property
+    def puzzles(self) -> Puzzles:
+        """The puzzles to be evaluated, if there is no vote."""
+        return self.data.splits[self.config.split][: self.config.limit]
 
     @property
     def is_vote(self) -> bool:
@@ -166,10 +237,24 @@ def run_evaluation(cfg: DictConfig) -> dict[str, Any]:
         "manifest": request.data.manifest,
         "certificate": birth_certificate(device),
     }
-    if config.output is not None:
-        write_json(Path(config.output), result)  # before anything is shown, which may fail
+    kept = _kept(config, result)  # before anything is shown, which may fail
     show()
+    if kept is not None:
+        Console().print(f"result  {kept}", highlight=False, markup=False, soft_wrap=True)
     return result
+
+
+def _kept(config: EvaluationConfig, result: dict[str, Any]) -> Path | None:
+    """Write the numbers where they are wanted, and say so if there is no place for them."""
+    if config.output is None:
+        return None
+    if config.output != _AUTO:
+        write_json(Path(config.output), result)
+        return Path(config.output)
+    file = keep(result, str(config.checkpoint), result["task"])
+    if file is None:
+        log.warning("the numbers are not kept: no folder lets us write; name a file with output=")
+    return file
 
 
 def _evaluate(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -178,13 +263,8 @@ def _evaluate(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], 
     Returns:
         the numbers, and what prints and plots them
     """
-    config, task, compute, model = (
-        request.config,
-        request.task,
-        request.compute,
-        request.opened.model,
-    )
-    puzzles = request.data.splits[config.split][: config.limit]
+    config, task, compute = request.config, request.task, request.compute
+    model, puzzles = request.opened.model, request.puzzles
     with progress_bar("evaluating", len(puzzles)) as on_batch:
         record = record_evaluation(
             model,
@@ -218,7 +298,10 @@ def _evaluate(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], 
             name = f"{task.name}, {len(puzzles)} puzzles"
             plot_compute(points, by_step, name, Path(config.plot))
 
-    return {"evaluation": by_step, "against_compute": points, "diagnostics": diagnosis}, show
+    measured = {"evaluation": by_step, "solved": bits(evaluation.solved)}
+    if isinstance(puzzles, PuzzleSet):  # others are made when they are wanted
+        measured["puzzles_sha256"] = puzzles.checksum()
+    return measured | {"against_compute": points, "diagnostics": diagnosis}, show
 
 
 def _vote(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], None]]:
@@ -259,6 +342,15 @@ def _vote(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], None
             Console().print(f"{title}: no solutions to compare with", highlight=False)
 
     return measured, show
+
+
+def _check_settings(config: EvaluationConfig, model: RecursiveModel) -> None:
+    """Refuse what is said of a model and not so: only published files leave anything open."""
+    for name in _SETTINGS:
+        said, actual = getattr(config, name), model.settings().get(name)
+        if said not in (None, actual):
+            has = f"has {name}={actual}" if actual is not None else f"has no {name}"
+            raise InputError(f"{name}={said} is not so: {config.checkpoint} {has}; leave it null")
 
 
 def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleData:
