@@ -5,13 +5,15 @@ No input may take long or much memory: a clock and a limit on the address space 
 """
 
 import gzip
+import io
 import json
 import resource
 import shutil
 import signal
+import sys
 import threading
 import zipfile
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from unittest import mock
@@ -19,6 +21,7 @@ from unittest import mock
 import pytest
 import torch
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,12 +31,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 import trm
 from tests.conftest import TINY, compose, tiny_model
-from trm import InputError, train
+from trm import InputError, evaluate, train
+from trm.checkpoints import continuing
+from trm.commands import run_command
 from trm.compare import main as compare
 from trm.data import generated
 from trm.data.arc.files import read_subset
 from trm.data.files import read_csv
+from trm.describe import main as describe
+from trm.solve import main as solve
 from trm.tasks import Maze, Sudoku
+from trm.tasks.reading import Reader, decoded
 
 SECONDS = 20  # of the processor: far more than any input should take, far less than a hang
 MOST_SECONDS = 300  # on the clock, where other processes may be in the way
@@ -226,6 +234,26 @@ def test_puzzle_text(text):
     survives(read)
 
 
+WRITTEN = [  # as people write 4x4 puzzles
+    b"# a comment\n[Puzzle]\n1 . | . 4\n. 4 | 1 .\n----+----\n1 . | 3 4\n. . | 2 .\n",
+    b"puzzle,solution\n1..4.4.1.1.34..2,1234342121434312\n4....2..2.1....4,4132324123141423\n",
+    b"1..4.4.1.1.34..2:1:1234342121434312\n\n4***_2__2x1????4\n\xef\xbb\xbf0,0,0,1\r\n",
+]
+
+
+@given(data=st.data())
+def test_puzzles_as_people_write_them(data):
+    written = data.draw(mutated(data.draw(st.sampled_from(WRITTEN))))
+    reader = Reader(Sudoku(2, 2), {16: Sudoku(2, 2), 36: Sudoku(2, 3)}.get)
+
+    def read():
+        for reading in reader.read(decoded(io.BufferedReader(io.BytesIO(written)))):
+            assert (reading.tokens is None) == (reading.problem is not None)
+
+    survives(read)
+    survives(reader.read_one, written.decode(errors="replace"), "the puzzle")
+
+
 @pytest.mark.parametrize("name", ["run.ckpt", "published.pt"])
 @given(data=st.data())
 def test_checkpoint_bytes(place, name, data):
@@ -350,6 +378,79 @@ def test_overrides(place, data):
         puzzles = generated(Sudoku(2, 2), train=8, val=2, test=2)
         stack.enter_context(mock.patch.object(train, "load_data", return_value=puzzles))
         survives(prepare, allowed=MENDABLE)
+
+
+# A good command line of each kind; a word is "MODEL" or "RUN" for those of ``place``.
+COMMAND_LINES = [
+    ("solve", "MODEL 1..4.4.1.1.34..2 --max-steps 2 --json"),
+    ("solve", "MODEL --rollouts 2 --noise 0.1 --seed 1 --select halting 1..4.4.1.1.34..2"),
+    ("solve", "PUBLISHED 1..4.4.1.1.34..2 --task sudoku_4x4 --heads 2 --n 1 --T 1 --max-steps 1"),
+    ("solve", "MODEL --file PUZZLES --batch-size 2 --max-steps 1 --no-search"),
+    ("compare", "RUN RUN"),
+    ("describe", "RUN"),
+    ("evaluate", "checkpoint=RUN limit=2 batch_size=2 split=val compute.max_steps=1"),
+    ("evaluate", "checkpoint=MODEL task=sudoku_4x4 data=as_trained compute=one_pass limit=1"),
+    ("train", "experiment=sudoku_6x6 data.train=8 trainer.max_steps=2 --cfg job"),
+    ("train", "experiment=sudoku_4x4 ablation=[no_ema] train.N_sup=2 model=hrm --help"),
+]
+_TEXT = st.one_of(st.sampled_from(["'", '"', "$", "=", ",", "(", "]", "{a", "--", "é", ""]), VALUES)
+
+
+@st.composite
+def mistyped(draw, words: list[str]) -> list[str]:
+    """Drop, double, swap, cut or overwrite words, as fingers do."""
+    words = list(words)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, max(len(words) - 1, 0)))
+        word = words[at] if words else ""
+        cut = draw(st.integers(0, len(word)))
+        kind = draw(st.sampled_from(("drop", "double", "swap", "insert", "cut", "replace")))
+        instead = {
+            "drop": [],
+            "double": [word, word],
+            "insert": [word[:cut] + draw(_TEXT) + word[cut:]],
+            "cut": [word[:cut]],
+            "replace": [word[:cut] + draw(_TEXT)],
+            "swap": [word[::-1] if cut else word, *words[:1]],
+        }[kind]
+        words[at : at + 1] = instead
+    return [word.replace("\0", "") for word in words]
+
+
+@given(data=st.data())
+def test_command_lines(place, data):
+    """Whatever is mistyped ends with a status and without a traceback."""
+    command, line = data.draw(st.sampled_from(COMMAND_LINES))
+    names = {"MODEL": place / "model", "RUN": place / "run", "PUBLISHED": place / "published.pt"}
+    names["PUZZLES"] = put(place, "puzzles.txt", WRITTEN[0])
+    for name, path in names.items():
+        line = line.replace(name, str(path))
+    words = data.draw(mistyped(line.split()))
+    if command in ("train", "evaluate"):  # nothing is written, whatever else is said
+        words.append(
+            {"train": f"run_dir={place / 'case' / 'new'}", "evaluate": "output=null"}[command]
+        )
+    with ExitStack() as stack:
+        for name in ("fit", "outcome", "_test_and_report"):
+            stack.enter_context(mock.patch.object(train, name))
+        stack.enter_context(chdir(place / "case"))
+        stack.enter_context(mock.patch.object(sys, "argv", [f"trm.{command}", *words]))
+        stack.enter_context(watched())
+        assert status_of(command, words) in (0, 1, 2), words
+        GlobalHydra.instance().clear()
+
+
+def status_of(command: str, words: list[str]) -> int:
+    try:
+        if command == "train":
+            run_command(train._main, "train", continuing.completed)
+        elif command == "evaluate":
+            run_command(evaluate._main, "evaluate")
+        else:
+            return {"solve": solve, "compare": compare, "describe": describe}[command](words)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 # ---------------------------------------------------------------- too big

@@ -232,6 +232,9 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path):
         ("~ema", "config key ema is gone; set ema=null"),
         ("logger=null", "must be a string or a list. Got NoneType"),
         ("trainer=[1,2]", "name an option as in --help"),
+        ("data.path=a(b).csv", """quote it twice: 'data.path="a(b).csv"'"""),
+        ("run_dir=a=b", """run_dir=a=b cannot be read: = , : ( ) [ ] { } $ and quotes"""),
+        ("+foo=1", "config key foo does not exist, and no value refers to it"),
     ],
 )
 def test_the_command_line_explains_in_one_line(tmp_path, monkeypatch, capsys, argument, said):

@@ -32,6 +32,7 @@ from trm.training.assembly import (
 from trm.training.checks import check_identifiers, check_monitors
 from trm.training.config import TrainingConfig
 from trm.training.fitting import TrainingRun, fit, outcome
+from trm.training.memory import check_memory
 from trm.training.run_folder import kept_folder, run_folder
 from trm.training.saving import Clock, RunCard
 
@@ -89,6 +90,7 @@ def _assembled(config: TrainingConfig, overrides: Sequence[str]) -> TrainingRun:
     card = RunCard(text, metadata, folder, Clock(**resumed.clock) if resumed else Clock())
     files = kept_files(config, folder, resumed)
     trainer = lightning_trainer(config, folder, [card, *files])
+    check_memory(module, config.train.batch_size, trainer)
     return TrainingRun(config, module, puzzles, resumed, card, files, trainer)
 
 
@@ -179,4 +181,4 @@ def _main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    run_command(_main, "train")
+    run_command(_main, "train", continuing.completed)

@@ -2,13 +2,27 @@
 
 import pytest
 
+from tests.conftest import TINY, compose
 from trm import InputError
-from trm.checkpoints.continuing import merged_overrides
+from trm.checkpoints.continuing import completed, merged_overrides
+from trm.train import run_training
 
 
 def test_the_later_of_two_overrides_wins_and_stands_last():
     earlier = ["experiment=sudoku_6x6", "seed=1", "run_dir=a", "ckpt_path=b"]
     assert merged_overrides(earlier, ["seed=2"]) == ["experiment=sudoku_6x6", "seed=2"]
+
+
+def test_a_key_that_only_the_run_s_own_command_line_brought_may_be_set_anew(tmp_path):
+    own = ["data=sudoku_extreme", "data.path=there", "run_dir=RUN"]
+    run_training(compose("train", *TINY, f"run_dir={tmp_path / 'run'}"), own)
+    words = ["--cfg", "job", f"ckpt_path={tmp_path / 'run'}", "data.path=moved", "seed=1"]
+    assert completed(words) == ["--cfg", "job", "data=sudoku_extreme", *words[2:]]
+
+
+def test_a_command_line_that_continues_no_run_stays_as_it_is():
+    for words in (["seed=1", "ckpt_path=null"], ["-m", "seed=1,2"], ["~ema", "--info"]):
+        assert completed(words) == words
 
 
 def test_a_command_line_from_before_ablations_had_a_group_is_read():

@@ -1,8 +1,11 @@
+import io
+
 import pytest
 import torch
+from rich.console import Console
 
 from trm.inference.evaluation import Evaluation
-from trm.report.tables import accuracies
+from trm.report.tables import accuracies, result_table
 from trm.results.statistics import wilson
 
 NONE = torch.zeros(3, 0, 4, dtype=torch.uint8)
@@ -32,3 +35,18 @@ def test_rows_of_a_result():
     assert [row["cell_accuracy"] for row in rows] == [0.5, 0.75, 1.0]
     assert evaluation.shown_steps == [1, 2, 3]
     assert Evaluation(1, {"exact": [0] * 16}, [0] * 16, NONE).shown_steps == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize(("width", "shown"), [(80, "33.3 (28.2-38.8)"), (40, " 33.3   ")])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_result_is_readable_on_any_terminal(width, shown, encoding):
+    hits = {name: [10, 100, 300] for name in ("exact", "valid", "optimal")}
+    evaluation = Evaluation(300, hits, cell=[100.0, 200.0, 300.0], first_answers=NONE)
+    page = io.TextIOWrapper(io.BytesIO(), encoding)  # strict: what it cannot write is an error
+    console = Console(file=page, width=width, force_terminal=True, color_system=None)
+    console.print(result_table(evaluation, "maze_30x30: 300 test puzzles"))
+    page.seek(0)
+    lines = page.read().splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.count(shown) >= 3 for line in lines), lines
+    assert "…" not in "".join(lines)

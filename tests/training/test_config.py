@@ -84,14 +84,22 @@ def test_a_bad_training_config_is_refused_by_its_key(override, said):
 
 
 def test_what_others_read_is_left_to_them():
-    overrides = ("+trainer.gradient_clip_val=1", "+model.colour=3", "+mine.width=5")
+    overrides = ("+trainer.gradient_clip_val=1", "+mine.width=5", "+model.colour=${mine.width}")
     config = TrainingConfig.of(compose("train", *overrides))
     assert config.trainer.plain["gradient_clip_val"] == 1
     assert config.plain["mine"] == {"width": 5}
+    assert config.model["colour"] == 5
+
+
+@pytest.mark.parametrize("override", ["+foo=1", "+foo.bar=1"])
+def test_a_key_that_nobody_reads_is_refused(override):
+    said = r"config key foo does not exist, and no value refers to it as \$\{foo\}; "
+    with pytest.raises(InputError, match=said):
+        TrainingConfig.of(compose("train", override))
 
 
 def test_a_misspelt_section_is_none_of_one_s_own():
-    with pytest.raises(InputError, match="config key trian does not exist; did you mean train?"):
+    with pytest.raises(InputError, match="config key trian does not exist.* did you mean train"):
         TrainingConfig.of(compose("train", "+trian.batch_size=8"))
 
 

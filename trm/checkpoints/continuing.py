@@ -1,16 +1,20 @@
 """Continue a run: find its checkpoint, and refuse what would be another run."""
 
+import functools
 import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from trm.checkpoints import native
 from trm.checkpoints.native import Checkpoint
 from trm.support.errors import InputError
 
 _log = logging.getLogger(__name__)
+_warn_once = functools.cache(_log.warning)  # a command looks for its checkpoint more than once
 
 # Config keys, or whole sections, that a continued run may set anew. The data's place may change
 # because its checksum may not.
@@ -87,7 +91,7 @@ def newest_whole(run: Path) -> Checkpoint:
             problems.append(error)
         else:
             for problem in problems:
-                _log.warning(f"warning: {problem}; continuing from {path.name} instead")
+                _warn_once(f"warning: {problem}; continuing from {path.name} instead")
             return checkpoint
     raise problems[0] if problems else InputError(f"{run} is no run: no checkpoints/*.ckpt in it")
 
@@ -124,6 +128,28 @@ def merged_overrides(earlier: Sequence[str], now: Sequence[str]) -> list[str]:
         merged.pop(_key(text), None)  # and not in its old place: the order of groups matters
         merged[_key(text)] = text
     return list(merged.values())
+
+
+def completed(words: Sequence[str]) -> list[str]:
+    """Put the overrides of the run that a command line continues before its own.
+
+    So ``ckpt_path=RUN data.path=FOLDER`` may name a key that only the run's experiment has. A
+    multirun composes first, and each job completes its own.
+
+    Raises:
+        InputError: as ``find`` and ``merged_overrides`` do
+    """
+    if {"-m", "--multirun"} & {*words}:
+        return list(words)
+    own = [word for word in words if "=" in word and not word.startswith("-")]
+    parser = OverridesParser.create()
+    values = {_key(word): parser.parse_override(word).value() for word in own}
+    given = {name: values.get(name) for name in _OF_ONE_COMMAND}
+    resumed = find(**{name: None if it is None else str(it) for name, it in given.items()})
+    if resumed is None or not resumed.overrides:
+        return list(words)
+    flags = [word for word in words if word not in own]
+    return [*flags, *merged_overrides(resumed.overrides, own)]
 
 
 def is_finished(checkpoint: Checkpoint, max_steps: int) -> bool:

@@ -1,6 +1,6 @@
 """A config with types: its annotations say which keys there are and what may stand there."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import reduce
 from operator import or_
@@ -21,6 +21,21 @@ def resolved(cfg: DictConfig) -> Section:
     """Return a composed config as plain types, which say the same wherever they are read."""
     plain: Section = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return plain
+
+
+def check_read(cfg: DictConfig, known: Collection[str]) -> None:
+    """Refuse a key that nobody reads; one of one's own may be there for others to refer to.
+
+    Raises:
+        InputError: naming it
+    """
+    text = OmegaConf.to_yaml(cfg)
+    for name in map(str, cfg):
+        if name not in known and f"${{{name}" not in text:
+            raise InputError(
+                f"config key {name} does not exist, and no value refers to it as ${{{name}}}; "
+                f"{nearest(name, sorted(known))}"
+            )
 
 
 def read(kind: type[T], plain: Mapping[str, Any], prefix: str = "") -> T:

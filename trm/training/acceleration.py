@@ -32,16 +32,21 @@ def training_flops(model: RecursiveModel, batch_size: int, cells: int) -> int:
         batch_size: puzzles
         cells: of a puzzle
     """
+    with Products() as products:
+        rehearse(model, batch_size, cells)
+    return flops(products.counts)
+
+
+def rehearse(model: RecursiveModel, batch_size: int, cells: int) -> None:
+    """Take a supervision step and its backward pass without numbers, on the device "meta"."""
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         settings = model.settings()
         settings.pop("_target_")
         empty = type(model)(**settings)
         ids = torch.zeros(batch_size, dtype=torch.int64)
         x_input = ids[:, None].expand(-1, cells)
-        with Products() as products:
-            step = empty(x_input, ids, empty.initial_state(batch_size))
-            (step.y_hat.sum() + step.q_hat.sum()).backward()
-    return flops(products.counts)
+        step = empty(x_input, ids, empty.initial_state(batch_size))
+        (step.y_hat.sum() + step.q_hat.sum()).backward()
 
 
 def compiling(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from trm.data.filling import UNTOUCHED, Filling
 from trm.support.build import nearest
 from trm.support.errors import InputError, check_at_least, check_between
-from trm.support.sections import Section, read, resolved
+from trm.support.sections import Section, check_read, read, resolved
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,10 @@ class TrainingConfig:
         """
         if isinstance(config, TrainingConfig):
             return config
-        return read(cls, resolved(config) if isinstance(config, DictConfig) else config)
+        if isinstance(config, DictConfig):
+            check_read(config, {field.name for field in fields(cls)})
+            config = resolved(config)
+        return read(cls, config)
 
     def __post_init__(self) -> None:
         known = [field.name for field in fields(self) if field.name != "plain"]

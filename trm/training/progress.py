@@ -1,6 +1,7 @@
 """Progress of a run: a bar on a terminal, a line now and then in a log file."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 _LINE_EVERY_S = 30.0  # between two lines where there is no terminal
 _BAR_EVERY_S = 0.25
+_TIME_AND_BAR = 20  # columns that are kept for the time left and some of the bar
 
 
 class TrainingProgress(ProgressBar):
@@ -43,11 +45,11 @@ class TrainingProgress(ProgressBar):
         self._start_step = trainer.global_step
         if self._enabled and self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("training"),
-                BarColumn(bar_width=None),
+                # What must be seen comes first, and what is said gives way: see _said.
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[said]}"),
                 TimeRemainingColumn(compact=True),
+                BarColumn(bar_width=None),
+                TextColumn("{task.fields[said]}"),
                 console=self._console,
                 refresh_per_second=4,
             )
@@ -64,7 +66,7 @@ class TrainingProgress(ProgressBar):
             if time.perf_counter() - self._last_line > _BAR_EVERY_S:
                 self._last_line = time.perf_counter()
                 self._bar.update(
-                    self._task, completed=trainer.global_step, said=self._summary(trainer)
+                    self._task, completed=trainer.global_step, said=self._said(trainer)
                 )
         elif self._enabled and time.perf_counter() - self._last_line > _LINE_EVERY_S:
             self._print_line(trainer)
@@ -72,7 +74,7 @@ class TrainingProgress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_validation_end(trainer, pl_module)
         if self._bar is not None:
-            self._bar.update(self._task, said=self._summary(trainer))
+            self._bar.update(self._task, said=self._said(trainer))
         elif self._enabled and not trainer.sanity_checking:
             self._print_line(trainer)
 
@@ -93,12 +95,17 @@ class TrainingProgress(ProgressBar):
         self._last_line = time.perf_counter()
         steps = f"step {trainer.global_step}/{trainer.max_steps}"
         self._console.print(
-            f"{steps}  {self._summary(trainer)}  {self._left(trainer)}",
+            "  ".join([steps, *self._summary(trainer), self._left(trainer)]),
             highlight=False,
             soft_wrap=True,
         )
 
-    def _summary(self, trainer: Trainer) -> str:
+    def _said(self, trainer: Trainer) -> str:
+        """Say as much beside the bar as the terminal has room for."""
+        room = self._console.width - _TIME_AND_BAR - 2 * len(f"{trainer.max_steps} ")
+        return as_many_as_fit(self._summary(trainer), room)
+
+    def _summary(self, trainer: Trainer) -> list[str]:
         metrics = trainer.callback_metrics
         parts = []
         for name, label in (("train/loss", "loss"), ("train/exact_accuracy", "exact")):
@@ -107,7 +114,7 @@ class TrainingProgress(ProgressBar):
         if "val/exact_accuracy" in metrics:
             parts.append(f"held-out exact {100 * float(metrics['val/exact_accuracy']):.1f} %")
         parts.append(f"{self._speed(trainer) * self.batch_size:.0f} puzzles/s")
-        return "  ".join(parts)
+        return parts
 
     def _speed(self, trainer: Trainer) -> float:
         """Training steps per second since the start, validation included."""
@@ -117,3 +124,9 @@ class TrainingProgress(ProgressBar):
     def _left(self, trainer: Trainer) -> str:
         left = (trainer.max_steps - trainer.global_step) / max(self._speed(trainer), 1e-9)
         return f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left"
+
+
+def as_many_as_fit(parts: Sequence[str], room: int) -> str:
+    """Join as many of the first parts as fit into so many columns."""
+    lines = ("  ".join(parts[:count]) for count in range(len(parts), 0, -1))
+    return next((line for line in lines if len(line) <= room), "")
