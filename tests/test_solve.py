@@ -191,11 +191,11 @@ def test_a_file_on_a_terminal_has_a_bar_with_its_length(folder, tmp_path, monkey
 
 
 def test_only_what_a_search_found_is_said_to_be_found():
-    numbers = {"halting_probability": 0.9, "confidence": 0.9, "steps": 40, "pins": 3, "restarts": 1}
+    numbers = {"halting_probability": 0.9, "confidence": 0.9, "steps": 40, "pins": 3, "guesses": 2}
     found = Solution(SOLVED, SOLVED, True, None, **numbers)
     failed = Solution(SOLVED, SOLVED, False, "not solved: row 1 holds 1 twice", **numbers)
-    search = "a search: 3 cells pinned, 1 restarts"
-    assert "found by search: 3 cells pinned, 1 restarts" in solve._verdict(found)
+    search = "a search: 3 cells written, 2 guesses made"
+    assert "found by search: 3 cells written, 2 guesses made" in solve._verdict(found)
     assert f"after {search}" in solve._verdict(failed)
     assert "found" not in solve._verdict(failed)
 
@@ -223,11 +223,18 @@ def test_an_identifier_is_given_by_number_or_by_name(with_rows, monkeypatch, cap
     assert "is none of the model's, 0 ... 2" in capsys.readouterr().err
 
 
+def test_a_model_of_this_library_knows_its_tasks_by_name(tmp_path, capsys):
+    model, manifest = tiny_model(prefix_len=1, identifiers=9), {"first_identifiers": {"4f": 7}}
+    trm.save(model, tmp_path / "rows", Sudoku(2, 2), {"manifest": manifest})
+    assert solve._identifier("4f", Solver.load(tmp_path / "rows"), tmp_path / "rows") == 7
+    assert solve.main([str(tmp_path / "rows"), SOLVED, "--id", "4f"]) == 0
+
+
 @pytest.mark.parametrize("name", ["0a1d4ef5", "00576224"])
 def test_a_name_that_nothing_numbers_is_refused(name, with_rows, folder, capsys):
     assert solve.main([str(with_rows), SOLVED, "--id", name]) == 2
     said = capsys.readouterr().err
-    assert f"--id {name} is no name in an identifiers.json beside {with_rows}; put" in said
+    assert f"--id {name} is no task that {with_rows} knows by name; put" in said
     assert said.count("\n") == 1
     (Path(with_rows) / "identifiers.json").write_text("[")
     assert solve.main([str(with_rows), SOLVED, "--id", name]) == 2

@@ -154,7 +154,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _identifier(text: str, solver: Solver, model: Path) -> int:
-    """Return the number that ``--id`` says, or that the names beside the model give it.
+    """Return the number that ``--id`` says, or that the names of the model give it.
 
     Raises:
         InputError: a name that is not there
@@ -162,13 +162,15 @@ def _identifier(text: str, solver: Solver, model: Path) -> int:
     number = int(text) if re.fullmatch(r"0|-?[1-9]\d*", text) else None  # 00576224 is a name
     if solver.model.identifiers is None and number is None:
         raise InputError(f"--id {text} says nothing to this model, which has no identifiers")
+    if text in solver.names:
+        return int(solver.names[text])
     names = _names((model if model.is_dir() else model.parent) / "identifiers.json")
     if text in names:
         return names.index(text)
     if number is None:
         raise InputError(
-            f"--id {text} is no name in an identifiers.json beside {model}; put the one of its "
-            f"training data there, or give the number, data.votes.names.index({text!r})"
+            f"--id {text} is no task that {model} knows by name; put the identifiers.json of its "
+            f"training data beside it, or give the number, data.votes.names.index({text!r})"
         )
     return number
 
@@ -293,9 +295,10 @@ def _verdict(solution: Solution, with_time: bool = True) -> str:
     steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
     if solution.total_steps > solution.steps:
         steps += f" ({solution.total_steps} over all trajectories)"
-    if solution.pins or solution.restarts:
+    if solution.pins or solution.guesses:
         search = "after a search" if solution.failed else "found by search"
-        steps += f", {search}: {solution.pins} cells pinned, {solution.restarts} restarts"
+        steps += f", {search}: {solution.pins} cells written, {solution.guesses} guesses made"
+        steps += f", {solution.restarts} fresh starts" if solution.restarts else ""
     if solution.matches is False:
         verdict += ", other than the solution beside it"
     time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""

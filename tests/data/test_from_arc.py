@@ -87,6 +87,9 @@ def test_examples_are_the_named_augmentations_of_their_pairs(folder):
         assert (crop(x.numpy()).tolist(), crop(y.numpy()).tolist()) in expected
     assert names[0] == "<blank>"
     assert len({*names}) == len(names) == data.identifiers == data.manifest["identifiers"]
+    first = data.manifest["first_identifiers"]
+    assert [names[number] for number in first.values()] == [*first]
+    assert len(first) == sum(data.manifest["symmetry_classes"].values())
 
 
 def test_question_and_answer_move_together_and_one_pair_stays(folder):

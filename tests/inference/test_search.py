@@ -1,6 +1,6 @@
 """Search: what is pinned, what is taken back, and that it only adds to the plain trajectory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from torch import Tensor
 from trm.data.generated import generated
 from trm.inference.compute import Compute
 from trm.inference.rollouts import rollout
-from trm.inference.search import Search
+from trm.inference.search import Search, Searching, Sought, cell_to_guess
 from trm.inference.solver import Solver, default_compute
 from trm.models.recursion import RecursiveModel, State, Step, Trained
 from trm.support.batched import Batched
@@ -62,29 +62,83 @@ def search(**settings: Any) -> Compute:
     return default_compute(TASK, 4, **{"search": Search(think=2, every=1), **settings})
 
 
-def test_pins_what_is_sure_and_else_one_cell() -> None:
-    x_input = torch.tensor([[1, 1, 3, 1]]).expand(3, 4)
-    likely = torch.full((3, 4, 6), 0.01)
-    likely[0, 0, 5] = likely[0, 3, 2] = 0.99  # two sure cells
-    likely[1, 3, 4] = likely[1, 3, 2] = 0.45  # none: the surest is the last
-    likely[2, 0, 5] = 0.99  # sure, but not due
-    is_due = torch.tensor([True, True, False])
-    drawn = set()
-    for key in range(40):
-        keys = torch.full((3,), key)
-        pinned = Search(sure=0.98).pins(x_input, likely, is_due, 1, keys)
-        assert pinned[0].tolist() == [5, 1, 3, 2]
-        assert pinned[1, :3].tolist() == [1, 1, 3]
-        assert pinned[2].equal(x_input[2])
-        drawn.add(int(pinned[1, 3]))
-    assert {2, 4} <= drawn <= {2, 3, 4, 5}, "a digit is drawn by its probability"
+def sought(*puzzles: list[int]) -> Sought:
+    x_input, none = torch.tensor(puzzles), torch.zeros(len(puzzles), dtype=torch.int64)
+    thoughts = Thought(torch.arange(float(len(puzzles)))[:, None])
+    return Sought(torch.arange(len(puzzles)), x_input, x_input, thoughts, none, none, none)
 
 
-def test_pins_only_when_due() -> None:
-    steps, search = torch.arange(12), Search(think=6, every=3)
-    for restarts, due in ((0, [6, 9]), (1, [2, 5, 8, 11])):
-        marked = search.is_due(steps, torch.full_like(steps, restarts))
-        assert marked.nonzero().flatten().tolist() == due
+class Row(Sudoku):
+    """Four cells that must differ."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def contradicts(self, x_input: Tensor) -> Tensor:
+        written = [row[row > 1].tolist() for row in x_input]
+        return torch.tensor([len({*row}) < len(row) for row in written])
+
+
+def test_what_is_sure_is_pinned_at_once() -> None:
+    likely = torch.full((1, 4, 6), 0.01)
+    likely[0, 0, 5] = likely[0, 3, 2] = 0.99
+    decided = Searching(Search(think=8, every=3), Row(), 1, 0).decide(
+        sought([1, 1, 3, 1]), likely, None
+    )
+    assert decided.x_input.tolist() == [[5, 1, 3, 2]]
+    assert (decided.wait.tolist(), decided.guesses.tolist()) == ([3], [0])
+
+
+def test_the_least_decided_of_two_symbols_is_guessed() -> None:
+    likely = torch.tensor([[0.7, 0.29, 0.01], [0.52, 0.47, 0.01], [0.5, 0.25, 0.25]])
+    is_open = torch.tensor([True, True, True])
+    assert cell_to_guess(is_open, likely) == 1
+    assert cell_to_guess(torch.tensor([True, False, True]), likely) == 0
+    likely = torch.tensor([[0.4, 0.3, 0.3], [0.5, 0.3, 0.2], [0.6, 0.1, 0.3]])
+    assert cell_to_guess(is_open, likely) == 2, "none has two: the two likeliest have most"
+
+
+def test_a_guess_is_taken_back_with_all_that_came_after_it() -> None:
+    """The tree of one puzzle, node by node: guess, guess within it, back, back, and anew."""
+    searching, none = Searching(Search(think=9, every=2), Row(), 1, 0), None
+    open_ended = torch.tensor([[[0, 0, 0.6, 0.39, 0, 0.01]] * 4])
+    here = searching.decide(sought([1, 1, 1, 1]), open_ended, none)
+    assert (here.x_input.tolist(), here.wait.tolist()) == ([[2, 1, 1, 1]], [4])
+    thinking = replace(here, state=Thought(torch.full((1, 1), 7.0)))
+    inner = torch.tensor([[[0, 0, 0, 0, 0.5, 0.5]] * 4])
+    here = searching.decide(thinking, inner, none)
+    assert here.x_input.tolist() == [[2, 4, 1, 1]]
+
+    dead = torch.tensor([True])
+    here = searching.decide(here, open_ended, dead)
+    assert here.x_input.tolist() == [[2, 5, 1, 1]], "the other symbol of the last guess"
+    assert here.state.noise.item() == 7, "from the state in which it was guessed"
+    here = searching.decide(here, open_ended, dead)
+    assert here.x_input.tolist() == [[3, 1, 1, 1]], "the other symbol of the first guess"
+    assert here.state.noise.item() == 0
+    assert (here.guesses.tolist(), here.restarts.tolist()) == ([4], [0])
+    here = searching.decide(here, open_ended, dead)
+    assert here.x_input.equal(here.question), "nothing is left to change"
+    assert (here.wait.tolist(), here.guesses.tolist(), here.restarts.tolist()) == ([3], [4], [1])
+    assert here.state.noise.item() not in (0, 7)
+
+
+def test_each_search_takes_back_its_own_guesses() -> None:
+    searching = Searching(Search(think=9, every=2), Row(), 1, 0)
+    likely = torch.tensor([[[0, 0, 0.6, 0.39, 0, 0.01]] * 4, [[0, 0, 0, 0, 0.7, 0.3]] * 4])
+    here = searching.decide(sought([1, 1, 1, 1], [1, 1, 1, 1]), likely, None)
+    assert here.x_input[:, 0].tolist() == [2, 4]
+    here = searching.decide(here, likely, torch.tensor([True, True]))
+    assert here.x_input[:, 0].tolist() == [3, 5]
+    searching.forget([0])
+    here = searching.decide(here, likely, torch.tensor([True, True]))
+    assert here.restarts.tolist() == [1, 1]
+
+
+def test_a_full_grid_that_is_no_answer_is_taken_back() -> None:
+    searching = Searching(Search(think=9, every=2), Row(), 1, 0)
+    here = searching.decide(sought([2, 3, 4, 5]), torch.full((1, 4, 6), 0.2), None)
+    assert here.restarts.tolist() == [1]
 
 
 @pytest.mark.parametrize("says_contradiction", [False, True])
@@ -98,33 +152,25 @@ def test_guesses_become_answers(says_contradiction: bool) -> None:
     assert all(s.valid for s in found)
     labels = [TASK.decode(y) for y in PUZZLES.y_true]
     assert [s.answer for s in found] == labels, "the puzzles have one solution"
-    assert max(s.restarts for s in found) > 0
+    assert max(s.guesses for s in found) > 2
     assert max(s.pins for s in found) > 3
     for before, after in zip(plain, found, strict=True):
         if before.valid:
-            assert (after.steps, after.pins, after.restarts) == (before.steps, 0, 0)
+            assert (after.steps, after.pins, after.guesses) == (before.steps, 0, 0)
 
 
-def test_every_restart_takes_all_pins_back() -> None:
+def test_what_is_given_is_never_written_over() -> None:
     model = Guesser()
     x_input = torch.from_numpy(PUZZLES.x_input)
-    seen: dict[int, int] = {}
-    restarted = 0
     compute = search(max_steps=60, rollouts=2)
+    most = 0
     for step in rollout(model, TASK, x_input, torch.zeros(40).long(), compute, TRAINED, 16):
         shown = model.seen[-1].view(*step.pins.shape, -1)
         question = x_input[step.index].long()[:, None]
-        kept = (question == 1) | (shown == question)
-        assert kept.all(), "what is given is never written over"
+        assert ((question == 1) | (shown == question)).all()
         assert (shown != question).sum(-1).equal(step.pins)
-        for index, restarts, pins in zip(
-            step.index.tolist(), step.restarts[:, 0].tolist(), step.pins[:, 0].tolist(), strict=True
-        ):
-            if restarts > seen.get(index, 0):
-                restarted += 1
-                assert pins == 0
-            seen[index] = restarts
-    assert restarted > 0
+        most = max(most, int(step.guesses.max()))
+    assert most > 2
 
 
 def test_what_comes_of_a_puzzle_depends_on_no_other() -> None:
@@ -134,15 +180,15 @@ def test_what_comes_of_a_puzzle_depends_on_no_other() -> None:
     together = solver.solve(texts)
     alone = [solver.solve(text)[0] for text in texts]
     for a, b in zip(together, alone, strict=True):
-        assert (a.answer, a.steps, a.pins, a.restarts) == (b.answer, b.steps, b.pins, b.restarts)
+        assert (a.answer, a.steps, a.pins, a.guesses) == (b.answer, b.steps, b.pins, b.guesses)
 
 
 def test_searches_that_cannot_be() -> None:
     with pytest.raises(InputError, match="maze_6x6 has no such cells"):
         Compute(search=Search()).for_model(Maze(6), Guesser(), 4)
-    with pytest.raises(InputError, match=r"search\.think=0"):
+    with pytest.raises(InputError, match="think=0"):
         Search(think=0)
-    with pytest.raises(InputError, match=r"search\.sure=2"):
+    with pytest.raises(InputError, match="sure=2"):
         Search(sure=2)
     assert default_compute(Maze(6), 4).search is None
     assert Compute(search=Search()).for_model(TASK, Guesser(), 24).search == Search(24, 2)

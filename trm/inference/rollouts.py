@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from trm.inference.compute import Compute
-from trm.inference.search import Search, guess_keys, start_keys
+from trm.inference.search import Searching, Sought
 from trm.inference.selectors import Signals, candidates, select_trajectory
 from trm.inference.starts import first_states, views, with_noise
 from trm.models.likelihoods import answer_loss, probabilities
 from trm.models.recursion import RecursiveModel, Step, Trained, halting_logit
 from trm.support import counter_rng
-from trm.support.batched import Batched, disturbed
+from trm.support.batched import Batched
 from trm.support.devices import autocast
 from trm.tasks.base import Symmetry, Task
 
@@ -29,8 +29,9 @@ class RolloutStep:
         signals: of (batch, R) trajectories
         ended: puzzles that leave with this step, (batch,) bool
         choice: number of the trajectory that answers if this is the end, (batch,) int64
-        pins: cells that search has written since the last start, (batch, R) int64
-        restarts: how often search started anew, (batch, R) int64
+        pins: cells that a search has written and not taken back, (batch, R) int64
+        guesses: that it has made, those taken back too, (batch, R) int64
+        restarts: how often it started anew, (batch, R) int64
     """
 
     index: Tensor
@@ -40,6 +41,7 @@ class RolloutStep:
     ended: Tensor
     choice: Tensor
     pins: Tensor
+    guesses: Tensor
     restarts: Tensor
 
 
@@ -53,8 +55,12 @@ class _PuzzlesInHand(Batched):
     x_input: Tensor  # (batch, R, cells), turned, with the pins of a search
     puzzle_id: Tensor  # (batch, R)
     state: Batched  # (batch, R, ...)
-    since: Tensor  # (batch, R), steps since the last start
+    wait: Tensor  # (batch, R), steps until a search decides something
+    guesses: Tensor  # (batch, R)
     restarts: Tensor  # (batch, R)
+
+
+_OF_A_SEARCH = "x_input", "state", "wait", "guesses", "restarts"  # what it may change
 
 
 @torch.inference_mode()
@@ -125,12 +131,15 @@ class _Runner:
         view = views(task, compute.views, compute.seed)
         self.there, self.back = view.to(self.device), view.inverse().to(self.device)
         self.start = first_states(model, compute)[self.rollouts]
+        search, R = compute.search, compute.trajectories
+        self.searching = search and Searching(search, task, R, compute.seed)
         self.word = counter_rng.mix(torch.arange(task.cells, device=self.device))
 
     def admit(self, first: int, last: int) -> _PuzzlesInHand:
         """Prepare puzzles ``first`` to ``last``."""
         shape = last - first, self.compute.trajectories
         question = self.x_input[first:last].to(self.device).long()
+        none = torch.zeros(shape, dtype=torch.int64, device=self.device)
         return _PuzzlesInHand(
             torch.arange(first, last, device=self.device),
             torch.zeros(shape[0], dtype=torch.int64, device=self.device),
@@ -138,7 +147,9 @@ class _Runner:
             self._shown(question),
             self.puzzle_id[first:last].to(self.device)[:, None].expand(shape),
             self.start.map(lambda h: h.expand(shape[0], *h.shape)),
-            *torch.zeros(2, *shape, dtype=torch.int64, device=self.device),
+            torch.full_like(none, self.searching.think if self.searching else 0),
+            none,
+            none,
         )
 
     def _shown(self, question: Tensor) -> Tensor:
@@ -179,51 +190,48 @@ class _Runner:
             ended=among.any(1) | (steps >= compute.max_steps),
             choice=select_trajectory(compute.select, signals, among),
             pins=self._pins(batch),
+            guesses=batch.guesses,
             restarts=batch.restarts,
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
-        batch = replace(batch, steps=steps, state=state, since=batch.since + 1)
-        return batch if compute.search is None else self._search_on(
-            compute.search, batch, out
-        ), step
+        batch = replace(batch, steps=steps, state=state, wait=batch.wait - 1)
+        if self.searching is not None:
+            batch = self._searched(self.searching, batch, out)
+            self.searching.forget(self._numbers(batch)[step.ended].flatten().tolist())
+        return batch, step
 
     def _pins(self, batch: _PuzzlesInHand) -> Tensor:
         """Count what a search has written into the puzzles, (batch, R) int64."""
-        if self.compute.search is None:
+        if self.searching is None:
             return torch.zeros_like(batch.restarts)
         return (batch.x_input != self._shown(batch.question)).sum(-1)
 
-    def _search_on(self, search: Search, batch: _PuzzlesInHand, out: Step) -> _PuzzlesInHand:
-        """Pin cells of the trajectories that are due, or let them start anew."""
-        shape, task = batch.since.shape, self.task
-        is_due = search.is_due(batch.since.flatten(), batch.restarts.flatten())
-        if not is_due.any():
-            return batch
-        assert task.blank is not None, "checked when the search was set up"
-        where = self.rollouts.repeat(len(batch)), batch.steps.repeat_interleave(shape[1])
-        chances = probabilities(self.trained.loss, out.y_hat)
-        keys = guess_keys(self.compute.seed, *where)
-        x_input = search.pins(batch.x_input.flatten(0, 1), chances, is_due, task.blank, keys)
-        dead = task.contradicts(x_input)
-        if out.contradiction is not None:
-            dead |= out.contradiction > 0
-        dead &= is_due
-        batch = replace(batch, x_input=x_input.view(*shape, -1))
-        rows = dead.nonzero()[:, 0]
+    def _numbers(self, batch: _PuzzlesInHand) -> Tensor:
+        """Number the trajectories of all puzzles, (batch, R) int64."""
+        R = self.compute.trajectories
+        return batch.index[:, None] * R + torch.arange(R, device=self.device)
+
+    def _searched(self, searching: Searching, batch: _PuzzlesInHand, out: Step) -> _PuzzlesInHand:
+        """Let the searches decide that have waited long enough."""
+        rows = (batch.wait.flatten() <= 0).nonzero()[:, 0]
         if not len(rows):
             return batch
-        state = batch.state.map(lambda h: h.flatten(0, 1))
-        keys = start_keys(self.compute.seed, *where)[rows]
-        anew = disturbed(state[rows], keys, 0.0, 1.0)  # a draw for every entry: of these alone
-        state = state.map(lambda h, fresh: h.index_copy(0, rows, fresh), anew)
-        died = dead.view(shape)
-        return replace(
-            batch,
-            x_input=torch.where(died[..., None], self._shown(batch.question), batch.x_input),
-            state=state.map(lambda h: h.unflatten(0, shape)),
-            since=torch.where(died, 0, batch.since),
-            restarts=batch.restarts + died,
-        )
+        sought = Sought(
+            self._numbers(batch),
+            self._shown(batch.question),
+            batch.x_input,
+            batch.state,
+            batch.wait,
+            batch.guesses,
+            batch.restarts,
+        ).map(lambda h: h.flatten(0, 1))
+        chances = probabilities(self.trained.loss, out.y_hat[rows])
+        says = None if out.contradiction is None else out.contradiction[rows] > 0
+        decided = searching.decide(sought[rows], chances, says)
+        sought = sought.map(lambda all, some: all.index_copy(0, rows, some), decided)
+        sought = sought.map(lambda h: h.unflatten(0, batch.wait.shape))
+        changed = {name: getattr(sought, name) for name in _OF_A_SEARCH}
+        return replace(batch, **changed)
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:

@@ -41,7 +41,8 @@ class Solution:
         steps: supervision steps of the trajectory that answered
         total_steps: of all its trajectories
         pins: cells that a search had written into the puzzle when it was answered
-        restarts: how often the search had started anew
+        guesses: that the search had made, those taken back too
+        restarts: how often it had started anew
         matches: whether the answer is the solution that stood beside the puzzle; None if none did
         time_s: seconds from the start of the call until this puzzle was answered
     """
@@ -55,6 +56,7 @@ class Solution:
     steps: int = 0
     total_steps: int = 0
     pins: int = 0
+    guesses: int = 0
     restarts: int = 0
     matches: bool | None = None
     time_s: float = 0.0
@@ -139,6 +141,7 @@ class Solver:
         device = next(self.model.parameters()).device
         self.batch_size = batch_size or _BATCH_SIZE.get(device.type, 256)
         self.precision = pick_precision(precision, device)
+        self.names: Mapping[str, int] = {}  # identifiers of ARC tasks, where a file says them
         self._others: dict[int, Solver] = {}  # by the number of cells
 
     @classmethod
@@ -175,9 +178,11 @@ class Solver:
         assert opened.task is not None, "open_for refuses otherwise"
         if compute is None:
             compute = default_compute(opened.task, opened.trained.N_sup, **changes)
-        return cls(
+        solver = cls(
             opened.model, opened.task, compute, opened.trained, batch_size, device, precision
         )
+        solver.names = opened.manifest.get("first_identifiers", {})
+        return solver
 
     def __repr__(self) -> str:
         sizes = ", and other sizes" if self.model.any_size else ""
@@ -365,10 +370,11 @@ class Solver:
             signals.confidence.tolist(),
             step.steps[rows].tolist(),
             step.pins[at].tolist(),
+            step.guesses[at].tolist(),
             step.restarts[at].tolist(),
             strict=True,
         )
-        for place, y, valid, halting_probability, confidence, steps, pins, restarts in plain:
+        for place, y, valid, halting_probability, confidence, steps, *searched in plain:
             question, problem = x_input[place].numpy(), None
             if self.task.has_rules and not valid:
                 problem = f"not solved: {self.task.explain(question, y)}"
@@ -383,7 +389,6 @@ class Solver:
                     confidence,
                     steps,
                     steps * self.compute.trajectories,
-                    pins,
-                    restarts,
+                    *searched,
                 ),
             )

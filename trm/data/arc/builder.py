@@ -113,11 +113,13 @@ class ArcBuilder:
         self.tasks: dict[str, int] = {"train": 0, "val": 0, "test": 0}
         self.questions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
         self.identifiers = 1
+        self.first: dict[str, int] = {}  # identifier of each task as it is
 
     def add(self, task: ArcTask, role: str) -> None:
         """Number the augmentations of a task and place its pairs."""
         turn, colours = self._augmentations(task)
         identifier = torch.arange(self.identifiers, self.identifiers + len(turn))
+        self.first[task.name] = self.identifiers
         self.identifiers += len(turn)
         unknown = np.zeros((0, 0), dtype=np.uint8)
         answers = task.solutions or [unknown] * len(task.questions)
@@ -190,6 +192,7 @@ class ArcBuilder:
             "shared_symmetry_classes": {"train and test": shared},
             "augmentations": self.augmentations,
             "identifiers": self.identifiers,
+            "first_identifiers": self.first,
             "sha256": hashlib.sha256(checksums.encode()).hexdigest(),
         }
         votes = ArcVotes(ArcPuzzles(tables, pairs, identifiers), Names(tables), self.questions)
