@@ -73,7 +73,9 @@ def test_weights_are_those_of_the_file(opened):
 
 def test_an_export_of_a_folder_that_says_nothing(tmp_path):
     trm.save(tiny_model(), tmp_path / "bare")
-    with pytest.raises(InputError, match="does not say what its puzzles are; give task=sudoku"):
+    with pytest.raises(
+        InputError, match="does not say what its puzzles are; give the task, sudoku_9x9"
+    ):
         export(tmp_path / "bare", "torch_export", tmp_path / "none", puzzles=0)
     with pytest.raises(InputError, match=r"--data=FOLDER names some, --puzzles=0"):
         export(tmp_path / "bare", "torch_export", tmp_path / "none", task="sudoku_4x4")

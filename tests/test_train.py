@@ -14,7 +14,7 @@ import torch
 from tests.conftest import TINY, compose, same
 from trm import InputError, load, train
 from trm.checkpoints import native
-from trm.commands import run_command
+from trm.commands import readable, run_command
 from trm.compare import main as compare
 from trm.data.loading import load_data
 from trm.evaluate import run_evaluation
@@ -225,7 +225,8 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path):
     ("argument", "said"),
     [
         ("model.dimm=3", "'model.dimm' does not exist; did you mean model.dim?"),
-        ("experiment=sudoku_5x5", "Could not find 'experiment/sudoku_5x5'"),
+        ("experiment=sudoku_5x5", "experiment=sudoku_5x5 does not exist; did you mean sudoku_"),
+        ("model=trm-mpl", "model=trm-mpl does not exist; did you mean trm_mlp?"),
         ("trainer.max_steps=many", "max_steps"),
         ("train.N_sup=0", "train.N_sup=0 must be at least 1"),
         ("footprint.watts=-3", "footprint.watts=-3 must be positive"),
@@ -249,6 +250,22 @@ def test_the_command_line_explains_in_one_line(tmp_path, monkeypatch, capsys, ar
     assert printed.count("\n") == 1, printed
     assert said in printed
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("experiment=sudoku-4x4", "experiment=sudoku_4x4"),
+        ("ablation=[no-ema,four_layers]", "ablation=[no_ema,four_layers]"),
+        ("model=trm-mlp,hrm", "model=trm_mlp,hrm"),
+        ("experiment=my-own", "experiment=my-own"),
+        ("data.path=/tmp/Rätsel", "data.path='/tmp/Rätsel'"),
+        ("data.path=a-b", "data.path=a-b"),
+        ("--config-dir=é", "--config-dir=é"),
+    ],
+)
+def test_options_and_places_are_read_as_people_write_them(typed, read):
+    assert readable(typed) == read
 
 
 def test_a_mistake_ends_the_command_as_a_user_starts_it(tmp_path):

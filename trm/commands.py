@@ -33,6 +33,7 @@ _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
+_SYNTAX = set("=,:()[]{}$\"'")  # of overrides
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 MENDABLE = (InputError, HydraException, OmegaConfBaseException, MisconfigurationException)
 
@@ -96,8 +97,7 @@ def run_command(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of composing come here, too
     command = hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)
     try:
-        check_overrides(sys.argv[1:])
-        sys.argv[1:] = completed(sys.argv[1:])
+        sys.argv[1:] = completed([readable(word) for word in sys.argv[1:]])
         command()
         multirun.report()
         if multirun.failures:
@@ -126,24 +126,37 @@ def _asked_for_help(words: list[str]) -> bool:
     return asked
 
 
-def check_overrides(words: Sequence[str]) -> None:
-    """Refuse what Hydra's grammar cannot read.
+def readable(word: str) -> str:
+    """Return an override as Hydra reads it: options by their names, foreign letters in quotes.
 
     Raises:
-        InputError: saying how to quote it
+        InputError: what Hydra's grammar cannot read, and how to quote it
     """
+    key, is_override, value = word.partition("=")
+    if word.startswith("-") or not is_override:
+        return word
+    if (CONF / key).is_dir():
+        value = re.sub(r"[^][,\s]+", lambda name: _option(CONF / key, name[0]), value)
     parser = OverridesParser.create()
-    for word in words:
-        key, is_override, value = word.partition("=")
-        if word.startswith("-") or not is_override:
-            continue
+    for text in (f"{key}={value}", f"{key}='{value}'"):
         try:
-            parser.parse_override(word)
+            parser.parse_override(text)
         except HydraException:
-            raise InputError(
-                f"{word} cannot be read: = , : ( ) [ ] {{ }} $ and quotes have a meaning of their "
-                f"own; if they belong to the value, quote it twice: '{key}=\"{value}\"'"
-            ) from None
+            if _SYNTAX & set(value):
+                break
+        else:
+            return text
+    raise InputError(
+        f"{word} cannot be read: = , : ( ) [ ] {{ }} $ and quotes have a meaning of their own; if "
+        f"they belong to the value, quote it twice: '{key}=\"{value}\"'"
+    )
+
+
+def _option(group: Path, name: str) -> str:
+    """Return the option that is meant: hyphens are as good as underscores."""
+    here = {file.stem for file in group.glob("*.yaml")}
+    usual = name.replace("-", "_")
+    return usual if name not in here and usual in here else name
 
 
 def fail(message: str) -> NoReturn:
@@ -172,6 +185,10 @@ def one_line(error: BaseException, config_name: str) -> str:
             return str(cause)
         cause = cause.__cause__
     message = " ".join(str(error).split())
+    if missing := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        group, name = missing.groups()
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+        return f"{group}={name} does not exist; {nearest(name, options)}"
     if misspelt := re.search(r"(?:Could not override|Key) '([^']+)'", message):
         key = misspelt[1]
         if "not in struct" in message or "Could not override" in message:

@@ -77,6 +77,13 @@ def test_the_error_names_what_was_tried(files):
         trm.load("text")
 
 
+@pytest.mark.parametrize("part", ["config.json", "model.safetensors"])
+def test_the_folder_of_a_part_is_named(files, part):
+    path = files["folder"] / part
+    with pytest.raises(InputError, match=f"is a part of a model; give its folder, {path.parent}$"):
+        trm.load(path)
+
+
 def test_a_file_of_a_shipped_model_s_name_goes_first(files):
     trm.save(tiny_model(), "sudoku-6x6")
     assert trm.load("sudoku-6x6").seq_len == 16

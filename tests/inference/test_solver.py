@@ -256,3 +256,9 @@ def test_solvers_and_tasks_say_what_they_are():
     said = repr(solver)
     assert said.startswith("Solver(TinyRecursiveModel with ")
     assert "for sudoku_4x4, Compute(max_steps=3" in said
+
+
+@pytest.mark.parametrize("puzzles", [None, {"a": 1}, 4])
+def test_what_is_neither_text_nor_array_is_refused(puzzles):
+    with pytest.raises(InputError, match="is no puzzle; give a text, an array, or a list of them"):
+        Solver(tiny_model(), Sudoku(2, 2)).solve(puzzles)

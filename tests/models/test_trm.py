@@ -183,6 +183,13 @@ def test_impossible_sizes_are_refused(settings, said):
         tiny_model(**settings)
 
 
+@pytest.mark.parametrize("token", [-1, 6, 1.5])
+def test_a_trajectory_refuses_what_is_no_token(token):
+    x_input = torch.full((1, 16), token)
+    with pytest.raises(InputError, match=f"from {token} to {token}; .* whole numbers from 0 to 5"):
+        next(trajectory(tiny_model(), x_input, torch.zeros(1).long(), 1))
+
+
 def test_a_trajectory_refuses_other_shapes():
     model, grid = tiny_model(), torch.ones(2, 16, dtype=torch.int64)
     for x_input, ids in ((grid[0], grid[:, 0]), (grid[:, :9], grid[:, 0]), (grid, grid[:1, 0])):

@@ -10,6 +10,7 @@ from typing import Any
 
 from trm.checkpoints import native
 from trm.checkpoints.layouts import BUILT_IN, Folder, Layout, Opened
+from trm.checkpoints.layouts.folder import PARTS
 from trm.checkpoints.layouts.shipped import shipped
 from trm.models.recursion import RecursiveModel
 from trm.support.build import build
@@ -149,7 +150,8 @@ def open_for(
     known = opened.task if known is None else known
     if known is None:
         raise InputError(
-            f"{path} does not say what its puzzles are; give task=sudoku_9x9, maze_30x30 or arc"
+            f"{path} does not say what its puzzles are; give the task, sudoku_9x9, maze_30x30 or "
+            f"arc, as task=... or --task"
         )
     check_made_for(opened.model, known)
     return replace(opened, task=known, model=opened.model.on(known.structure))
@@ -220,7 +222,10 @@ def _unclaimed(path: Path, layouts: Sequence[Layout]) -> InputError:
             f"checkpoint {path} does not exist; {meant}ive a file, a folder, or one of the models "
             f"that come with trm: {', '.join(shipped())}"
         )
+    if path.name in PARTS and Folder().claims(path.parent):
+        return InputError(f"{path} is a part of a model; give its folder, {path.parent}")
     tried = ", ".join(layout.name for layout in layouts)
     return InputError(
-        f"{path} is of no known layout (tried: {tried}); name one of your own with layout=..."
+        f"{path} is of no known layout (tried: {tried}); in Python, trm.load takes one of your own "
+        f"as layout=..."
     )

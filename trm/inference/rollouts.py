@@ -132,7 +132,7 @@ class _Runner:
         self.there, self.back = view.to(self.device), view.inverse().to(self.device)
         self.start = first_states(model, compute)[self.rollouts]
         search, R = compute.search, compute.trajectories
-        self.searching = search and Searching(search, task, R, compute.seed)
+        self.searching = None if search is None else Searching(search, task, R, compute.seed)
         self.word = counter_rng.mix(torch.arange(task.cells, device=self.device))
 
     def admit(self, first: int, last: int) -> _PuzzlesInHand:

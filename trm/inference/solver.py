@@ -216,6 +216,10 @@ class Solver:
             one = puzzles.shape in ((task.cells,), task.grid_shape)
         if one:
             return self.solve_tokens([self.tokens(cast(Any, puzzles))], puzzle_id)
+        if not isinstance(puzzles, np.ndarray | torch.Tensor | Sequence):
+            raise InputError(
+                f"a {type(puzzles).__name__} is no puzzle; give a text, an array, or a list of them"
+            )
         return self._solve_some(list(puzzles), puzzle_id)
 
     def _solve_some(

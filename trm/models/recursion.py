@@ -187,7 +187,7 @@ def trajectory(
         steps: as many as wanted; more than the model was trained with often helps
 
     Raises:
-        InputError: tensors of other shapes
+        InputError: tensors of other shapes, or what are no tokens of the model
     """
     settings = model.settings()
     cells = settings.get("seq_len", prod(settings.get("grid_shape", x_input.shape[1:])))
@@ -195,6 +195,12 @@ def trajectory(
         raise InputError(
             f"x_input has shape {tuple(x_input.shape)} and puzzle_id {tuple(puzzle_id.shape)}; "
             f"{type(model).__name__} takes (batch, {cells}) and (batch,)"
+        )
+    tokens = settings.get("vocab_size", x_input.numel() and int(x_input.max()) + 1)
+    if x_input.is_floating_point() or bool(((x_input < 0) | (x_input >= tokens)).any()):
+        raise InputError(
+            f"x_input holds {x_input.dtype} from {x_input.min()} to {x_input.max()}; "
+            f"{type(model).__name__} takes whole numbers from 0 to {tokens - 1}"
         )
     state = model.initial_state(len(x_input))
     for _ in range(steps):

@@ -18,7 +18,7 @@ from trm.tasks.base import Task
 
 _FORMAT = 1  # of config.json
 _NO_RUN: dict[str, Any] = {"step": None, "config": {}, "manifest": {}}
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+PARTS = _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 
 class Folder(Layout):

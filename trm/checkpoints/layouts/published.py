@@ -243,8 +243,8 @@ class _File:
             return task.cells
         if vocab_size == 6:
             raise InputError(
-                f"{self.path} has 6 tokens and is of a maze or a 4x4 Sudoku; give task=maze_30x30 "
-                f"or task=sudoku_4x4"
+                f"{self.path} has 6 tokens and is of a maze or a 4x4 Sudoku; give the task, "
+                f"maze_30x30 or sudoku_4x4, as task=... or --task"
             )
         if vocab_size not in _CELLS:
             raise InputError(
