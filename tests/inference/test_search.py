@@ -90,7 +90,7 @@ def test_what_is_sure_is_pinned_at_once() -> None:
 
 
 def test_the_least_decided_of_two_symbols_is_guessed() -> None:
-    likely = torch.tensor([[0.7, 0.29, 0.01], [0.52, 0.47, 0.01], [0.5, 0.25, 0.25]])
+    likely = torch.tensor([[0.7, 0.299, 0.001], [0.52, 0.479, 0.001], [0.5, 0.25, 0.25]])
     is_open = torch.tensor([True, True, True])
     assert cell_to_guess(is_open, likely) == 1
     assert cell_to_guess(torch.tensor([True, False, True]), likely) == 0

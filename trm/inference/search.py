@@ -15,7 +15,7 @@ _START = 4  # a stream of random numbers, told apart by this word
 _AGAIN = 3  # how much shorter a trajectory thinks after a fresh start
 _EVERY = 12  # pins in the time that a model was trained to think
 _OF_A_GUESS = 2  # how many times as long it thinks about a guess as about a pin
-_NO_OTHER = 0.97  # probability of two symbols together above which a cell has no third
+_NO_OTHER = 0.995  # probability of two symbols together above which a cell has no third
 _POSSIBLE = 0.02  # probability below which a symbol is not tried
 
 
