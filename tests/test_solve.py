@@ -136,6 +136,38 @@ def test_a_file_that_is_not_there_is_named(folder, tmp_path, capsys):
     assert "none.txt cannot be read: No such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("text", ["", "\n\n", "# of the day\n"])
+def test_a_file_or_pipe_without_a_puzzle_is_told_so_in_one_line(text, folder, tmp_path, capsys):
+    (tmp_path / "none.txt").write_text(text)
+    assert solve.main([folder, "--file", str(tmp_path / "none.txt")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {tmp_path / 'none.txt'} holds no puzzle; ")
+    assert said.count("\n") == 1
+    with piped(folder) as process:
+        process.stdin.write(text)
+        process.stdin.close()
+        assert process.wait() == 2
+        assert process.stderr.read().startswith("error: the pipe holds no puzzle; ")
+
+
+@pytest.mark.parametrize("dashed", ["-" * 16, "-234341221434321", "-234\n3412\n2143\n4321"])
+def test_a_puzzle_may_begin_with_a_dash(dashed, folder, monkeypatch):
+    said = []
+    monkeypatch.setattr(solve, "_print", lambda task, solution, *_: said.append(solution.puzzle))
+    for words in ([folder, dashed], [folder, "--max-steps", "2", dashed, "--seed", "1"]):
+        solve.main(words)
+    assert said == [dashed.replace("\n", "").replace("-", ".")] * 2
+
+
+def test_what_is_printed_is_read_again(folder, tmp_path, capsys):
+    numbers = {"halting_probability": 1.0, "confidence": 1.0, "steps": 12345, "total_steps": 67890}
+    solved = Solution(SOLVED, SOLVED, True, None, **numbers)  # its verdict is a long line
+    solve._print(Sudoku(2, 2), solved, False, False)
+    (tmp_path / "answers.txt").write_text(2 * capsys.readouterr().out)
+    assert solve.main([folder, "--file", str(tmp_path / "answers.txt")]) == 0
+    assert "2 of 2 puzzles answered" in capsys.readouterr().err
+
+
 def test_answers_come_as_they_are_found_and_in_their_places():
     solver = Solver(tiny_model(), Sudoku(2, 2), Compute(max_steps=2))
     tokens = [solver.tokens(text) for text in ("1" + "." * 15, SOLVED)]

@@ -32,6 +32,7 @@ from trm.tasks.reading import Reading, as_they_come, decoded
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
+_DASHED = re.compile(r"-[-.\d_*?xX+|\s]{15,}")  # a 4x4 puzzle has 16 symbols
 _SOLVED, _FAILED, _NOTHING_READ = 0, 1, 2  # exit status
 
 _HELP = {
@@ -53,11 +54,18 @@ _HELP = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Solve and print; 0 if all are answered, 1 if some are not, 2 if nothing could be tried."""
     parser = _parser()
-    options = parser.parse_intermixed_args(arguments)  # flags may stand before the puzzle
+    words = [_no_flag(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+    options = parser.parse_intermixed_args(words)  # flags may stand before the puzzle
+    options.puzzle = [word.removeprefix("\n") for word in options.puzzle]
     if (options.file is None) == (not options.puzzle):
         parser.error("give a puzzle, or - to read a pipe, or --file FILE")
     keep_freed_memory()
     return _run(options)
+
+
+def _no_flag(word: str) -> str:
+    """Begin a puzzle whose first blank is a dash with an empty line, which no flag does."""
+    return f"\n{word}" if _DASHED.fullmatch(word) else word
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,6 +150,9 @@ def _run(options: argparse.Namespace) -> int:
                 counts["read"] += reading.tokens is not None
                 _print(reading.task or solver.task, solution, options.json, several)
     puzzles = counts["answered"] + counts["failed"]
+    if not puzzles:
+        source = "the pipe" if options.file is None else options.file
+        raise InputError(f"{source} holds no puzzle; write each row by row, in one line or several")
     if several:
         speed = puzzles / max(time.perf_counter() - start, 1e-9)
         print(
@@ -279,7 +290,7 @@ def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None
         ]
         console = Console()
         console.print(Columns(pictures, padding=(0, 4)))
-        console.print(Text(_verdict(solution)))
+        console.print(Text(_verdict(solution)), soft_wrap=True)  # one line, to be known again
 
 
 def _tokens(task: Task, text: str) -> np.ndarray:

@@ -244,7 +244,7 @@ def test_one_model_answers_puzzles_of_all_sizes_in_their_order():
     (array,) = solver.solve(np.full((4, 4), 1))
     assert array.puzzle == "." * 16
     for text in ("." * 80, "." * 25):
-        with pytest.raises(InputError, match="needs exactly 81"):
+        with pytest.raises(InputError, match="needs exactly"):
             solver.solve(text)
     with pytest.raises(InputError, match=r"row 1 column 1 holds '5'"):
         solver.solve("5" + "." * 15)

@@ -1,12 +1,14 @@
 """Puzzles as people write them are read; what may mean two things is refused in words."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from trm.support.errors import InputError
+from trm.tasks.arc import Arc
 from trm.tasks.base import Task
 from trm.tasks.maze import Maze
 from trm.tasks.reading import Reader, Reading, decoded
@@ -14,6 +16,8 @@ from trm.tasks.sudoku import Sudoku
 
 PUZZLE = "..3.2.6..9..3.5..1..18.64....81.29..7.......8..67.82....26.95..8..2.3..9..5.1.3.."
 ANSWER = "483921657967345821251876493548132976729564138136798245372689514814253769695417382"
+CELLS = PUZZLE.replace(".", "0")
+GRID = [[int(cell) for cell in CELLS[i : i + 9]] for i in range(0, 81, 9)]
 ROWS = [PUZZLE[i : i + 9] for i in range(0, 81, 9)]
 SMALL = "4....2.1.6.........3..5..4....5.21.."
 MAZE = ["# S#", "   #", " ## ", "G   "]
@@ -64,6 +68,29 @@ ONE = {
     "CSV": f"source,question,answer,rating\nme,{PUZZLE},{ANSWER},3",
     "CSV with other names": f"quizzes,solutions\n{PUZZLE.replace('.', '0')},{ANSWER}",
     "CSV in quotes": f'id;puzzle\n1;"{PUZZLE}"',
+    "middle dots": PUZZLE.replace(".", "·"),
+    "squares": PUZZLE.replace(".", "□"),
+    "spaced cells in a line": " ".join(CELLS),
+    "spaces that do not break": "\u00a0".join(CELLS),
+    "cells with commas in a line": ",".join(PUZZLE),
+    "empty cells in a line": ",".join(PUZZLE).replace(".", ""),
+    "rows with strokes": "/".join(ROWS),
+    "rows with strokes and spaces": " / ".join(" ".join(row) for row in ROWS),
+    "rows with semicolons": ";".join(ROWS),
+    "rows with commas": ",".join(ROWS),
+    "its solution behind a bar": f"{PUZZLE}|{ANSWER}",
+    "a spreadsheet": "\n".join(",".join(row).replace(".", "") for row in ROWS),
+    "a spreadsheet with tabs": "\n".join("\t".join(row).replace(".", "") for row in ROWS),
+    "a numbered grid": "Grid 01\n" + "\n".join(row.replace(".", "0") for row in ROWS),
+    "a JSON list": json.dumps([PUZZLE]),
+    "a JSON grid": json.dumps(GRID),
+    "a JSON grid of some lines": json.dumps(GRID, indent=1),
+    "JSON with nulls": json.dumps([[cell or None for cell in row] for row in GRID]),
+    "a grid in a JSON object": json.dumps({"puzzle": GRID, "solution": ANSWER}),
+    "cells in a JSON object": json.dumps({"puzzle": [*map(int, CELLS)]}),
+    "a list in a JSON object": json.dumps({"puzzles": [PUZZLE], "solutions": [ANSWER]}, indent=2),
+    "rows in JSON": json.dumps(ROWS),
+    "JSON around JSON": json.dumps({"id": "x", "data": [{"Puzzle": PUZZLE}]}),
     "JSON": f'{{"solution": "{ANSWER}", "puzzle": "{PUZZLE}"}}',
 }
 
@@ -137,6 +164,10 @@ def test_mazes_as_people_draw_them() -> None:
         grid.replace("G", "e").replace("S", "s"),
         "\n".join(row.rstrip() for row in MAZE),
         f"maze\n{grid}\n",
+        "/".join(MAZE),
+        ",".join(text),
+        json.dumps(MAZE),
+        json.dumps([[*row] for row in MAZE]),
     ):
         assert texts(found(written, task)) == [text], written
     (cut,) = found(text.rstrip(), task)
@@ -146,12 +177,23 @@ def test_mazes_as_people_draw_them() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("1..", "sudoku_9x9 puzzle has 3 symbols"),
+        (
+            "1..",
+            "sudoku puzzle has 3 symbols; no size has so many cells: 4x4 needs exactly 16, 6x6 36",
+        ),
+        (" ".join(PUZZLE[1:]), "sudoku puzzle has 80 symbols"),
+        ("7," + PUZZLE[1:], "symbols; no size has so many cells"),
+        (json.dumps(GRID[1:]), "8 rows of 9 symbols; a 9x9 grid needs 9"),
+        ("*" + PUZZLE[1:].replace("3", "!", 1), "row 1 column 3 holds '!'"),
+        (PUZZLE.replace("3", "!", 1), "and in puzzles '*-xX?·□ '"),
+        (f'["{PUZZLE}",', "symbols"),
+        ('{"id": 3}', "no puzzle in this JSON"),
+        ("ABCDEFG" + "." * 249, "A may be the digit 1 or 10 here"),
         (PUZZLE.replace("3", "!", 1), "row 1 column 3 holds '!'"),
         ("\n".join(ROWS[:4]), "4 rows of 9 symbols; a 9x9 grid needs 9"),
         ("0" * 128 + "123456789ABCDEF." * 8, "0 may be a blank or a digit here"),
-        ('{"puzzle": [1, 2]}', "sudoku_9x9 puzzle has"),
-        ("{" * 5000, "sudoku_9x9 puzzle has 5000 symbols"),
+        ('{"puzzle": [1, 2]}', "sudoku puzzle has 2 symbols"),
+        ("{" * 5000, "sudoku puzzle has 5000 symbols"),
     ],
 )
 def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
@@ -173,6 +215,79 @@ def test_sixteen_by_sixteen_with_its_own_digits_is_read() -> None:
     text = "123456789ABCDEFG" + "." * 240
     assert texts(found(text)) == [text]
     assert texts(found(text.lower().replace(".", "0"))) == [text]
+
+
+NUMBERS = [[(7 * i + j) % 17 for j in range(16)] for i in range(16)]
+SIXTEEN = "".join("0123456789ABCDEFG"[cell] for row in NUMBERS for cell in row)
+
+
+@pytest.mark.parametrize("between", [" ", ", ", "\t", ";"])
+def test_sixteen_by_sixteen_in_numbers(between: str) -> None:
+    task, blanked = Sudoku(4, 4), SIXTEEN.replace("0", ".")
+    rows = [between.join(map(str, row)) for row in NUMBERS]
+    for some in (rows, [between.join(rows)]):
+        assert texts(found("\n".join(some), task)) == [blanked]
+        assert texts(found("\n".join(some))) == [blanked]
+    for value in (NUMBERS, {"puzzle": NUMBERS}):
+        assert texts(found(json.dumps(value))) == [blanked]
+
+
+@pytest.mark.parametrize("alphabet", [".ABCDEFGHIJKLMNOP", "0abcdefghijklmnop"])
+def test_sixteen_by_sixteen_in_letters(alphabet: str) -> None:
+    text = "".join(alphabet[cell] for row in NUMBERS for cell in row)
+    rows = "\n".join(text[i : i + 16] for i in range(0, 256, 16))
+    assert texts(found(text)) == texts(found(rows)) == [SIXTEEN.replace("0", ".")]
+
+
+def test_small_puzzles_with_spaces_are_no_rows_of_a_large_one() -> None:
+    small = "1...34....43...1"
+    assert texts(found("\n".join([" ".join(small)] * 2))) == [small] * 2
+    assert texts(found("\n".join([" ".join(small)] * 17))) == [small] * 17
+    assert texts(found(json.dumps([[*small]] * 2))) == [small] * 2
+
+
+def test_two_puzzles_in_json_are_two_and_a_puzzle_may_follow() -> None:
+    for indent in (None, 2):
+        text = json.dumps([PUZZLE, SMALL], indent=indent)
+        both = found(f"[Puzzle]\n{text}\n{PUZZLE}")
+        assert texts(both) == [PUZZLE, SMALL, PUZZLE]
+    assert [each.name for each in both] == ["lines 2 to 5", "lines 2 to 5", "line 6"]
+    assert texts(found(f"[\n{PUZZLE}\n{PUZZLE}")) == [PUZZLE] * 2  # which is no JSON
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        "valid; 1 step, 12 ms, says solved with 99 %, sure of its cells with 99 %",
+        "already solved",
+        "not solved: row 1 holds the digit 1 twice; 16 steps, 12 ms",
+        "not checked: no rules; 2 steps, 12 ms",
+    ],
+)
+def test_verdicts_are_no_puzzles(verdict: str) -> None:
+    drawn = "\n".join(f"{row}    {row}" for row in ROWS)
+    text = f"puzzle       answer\n{drawn}\n{verdict}\n\n"
+    assert texts(found(text + PUZZLE + "\n" + text)) == [PUZZLE] * 3
+    assert texts(found(f"{PUZZLE}\t{verdict}\n")) == [PUZZLE]
+
+
+def test_a_maze_of_no_size_is_told_which_are_near() -> None:
+    (one,) = found("." * 98, Maze(30))
+    assert (
+        "has 98 symbols; no size has so many cells: 10x10 needs exactly 100, 9x9 81" in one.problem
+    )
+    with pytest.raises(InputError, match="no size has so many cells"):
+        reader(Maze(30)).read_one("." * 98)
+    (one,) = found("." * 98, Maze(30), any_size=False)
+    assert "maze_30x30 puzzle has 98 symbols; a 30x30 grid needs exactly 900" in one.problem
+
+
+def test_a_grid_of_arc_is_read_as_json() -> None:
+    task = Arc()
+    for text in ("[[0, 7], [7, 7]]", "[[0, 7],\n [7, 7]]"):
+        (one,) = found(text, task)
+        assert (one.tokens == task.encode(text)).all()
+        assert (reader(task).read_one(text).tokens == one.tokens).all()
 
 
 def test_numbers_that_may_be_digits_or_tokens() -> None:

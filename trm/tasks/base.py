@@ -148,6 +148,14 @@ class Task(ABC):
         """Map further symbols that people write, and files do not, to tokens."""
         return {}
 
+    def spell(self, cell: str) -> str | None:
+        """Return the symbol of a cell that stands alone, maybe as a number; None if it has none."""
+        return cell if len(cell) == 1 else None
+
+    def respelled(self, text: str) -> str:
+        """Return a text with a symbol for each cell in the task's own, if it has others."""
+        return text
+
     def check_ambiguous(self, text: str) -> None:
         """Refuse a text of the right length that may mean two puzzles.
 

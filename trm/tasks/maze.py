@@ -13,6 +13,7 @@ from trm.support.errors import InputError, check_between
 from trm.tasks.base import MakePuzzles, Symmetry, Task
 
 WALL, SPACE, START, GOAL, PATH = 1, 2, 3, 4, 5
+_MOST = 1000  # rows and columns
 _TRIED_AT_ONCE = 4096  # random mazes, of which few have a path that is long enough
 _CELLS_AT_ONCE = 4_000_000  # of them together
 _MOST_TRIES = 50  # times that many in a row without success before giving up
@@ -43,7 +44,7 @@ class Maze(Task):
     measures = ("exact", "valid", "optimal")
 
     def __init__(self, side: int = 30) -> None:
-        check_between(2, 1000, "task.", side=side)
+        check_between(2, _MOST, "task.", side=side)
         self.side = side
         self.name = f"maze_{side}x{side}"
         self.grid_shape = (side, side)
@@ -146,7 +147,7 @@ class Maze(Task):
     def of_size(self, cells: int) -> "Maze | None":
         """Return the maze with so many cells."""
         side = isqrt(cells)
-        return Maze(side) if side * side == cells and side > 1 else None
+        return Maze(side) if side * side == cells and 1 < side <= _MOST else None
 
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken first."""

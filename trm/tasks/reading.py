@@ -6,8 +6,10 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, TextIOWrapper
+from itertools import chain
+from math import isqrt
 from queue import Empty, Queue
 from threading import Thread
 from typing import Any
@@ -20,11 +22,18 @@ from trm.tasks.base import Task
 _RULER = set("-+=|─┼│═╪╬━┿ ")
 _BETWEEN_SYMBOLS = str.maketrans("", "", " \t,;")
 _BARS = str.maketrans("", "", "|│")
-_SEPARATORS = ",", ";", ":", "\t", None  # None: any run of spaces
+_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u202f", " "))  # that do not break a line
+_SEPARATORS = ",", ";", ":", "|", "\t", None  # None: any run of spaces
+_BETWEEN_CELLS = ",", ";", "\t"  # with nothing between two of them where a cell is empty
+_BETWEEN_PIECES = re.compile(r"[\s,;/|│]+"), re.compile(r"[,;/|│]+")  # a space may be a cell
 _NAMES = {"puzzle", "puzzles", "question", "quiz", "quizzes", "input", "sudoku", "grid", "maze"}
 _ANSWERS = {"solution", "solutions", "answer", "answers", "output"}
-_COMMENT = re.compile(r"\s*(//|;|%|\[|#)")
+_COMMENT = re.compile(r"\s*(//|;|%|\[[^\"]*$|#)")
 _TRAILING = re.compile(r"\s+(#|//).*$")
+_NUMBER = re.compile(r"[\s#:.\d]+$")  # of a heading such as Grid 01
+_VERDICT = re.compile(r"\s*(valid|already solved|not solved|not checked|unsolvable)([;:,]|$)")
+_IN_JSON = re.compile(r'\s*([\[\]{}"]|[\d\s,nul]*$)')  # a line amid a JSON text of several
+_CELL = 2  # symbols of a cell in JSON at most
 _DRAWN = re.compile(r"\s*puzzle\s{2,}(?=answer\s*$)")  # the heading of two drawings side by side
 _BETWEEN = 4  # spaces between two such drawings
 _SPACED = re.compile(r"\s*\S(\s+\S)*\s*")  # every symbol alone
@@ -56,10 +65,11 @@ class Reading:
 class Reader:
     """Finds puzzles in lines of text.
 
-    A puzzle is one line with a symbol for each cell, alone or as a field of a list (CSV, JSON,
-    ``puzzle:count:solution``), or as many lines as it has rows. Rulers, bars, headings, comments,
-    quotes and the drawings of this library are no obstacle, nor are other blanks and names of cells
-    that a task knows (``Task.aliases``).
+    A puzzle is one line with a symbol for each cell, alone or as a field of a list (CSV,
+    ``puzzle:count:solution``), or one line of cells or rows with something between them, or as many
+    lines as it has rows, or text or a grid in JSON. Rulers, bars, headings, comments, quotes and
+    what this library prints are no obstacle, nor are other blanks and names of cells that a task
+    knows (``Task.aliases``, ``Task.spell``, ``Task.respelled``).
 
     Args:
         task: whose puzzles they are
@@ -72,12 +82,18 @@ class Reader:
     def read(self, lines: Iterable[str]) -> Iterator[Reading]:
         """Yield what is found, in order, as soon as it is complete."""
         grid = _Grid(self)
-        for number, line in enumerate(lines, start=1):
-            line = line.rstrip("\r\n").removeprefix("\ufeff")
-            if _DRAWN.match(line):
+        opening = tuple({"[", "{"} - self.task.symbols.keys())
+        for number, some, found in _with_json(lines, opening):
+            line = some[0]
+            if found is not None:
+                yield from grid.rest()
+                yield from self._json(number, some, found)
+            elif _DRAWN.match(line):
                 grid.cut = line.index("answer") - _BETWEEN
-                continue
-            yield from self._line(grid, number, line[: grid.cut])
+            elif _VERDICT.match(line):  # ends the drawing
+                grid.cut = None
+            else:
+                yield from self._line(grid, number, line[: grid.cut])
         yield from grid.rest()
 
     def read_one(self, text: str, name: str = "the puzzle") -> Reading:
@@ -95,8 +111,9 @@ class Reader:
         problem = found[0].problem if len(found) == 1 else None
         if problem is None:
             joined = "".join(lines)
-            task = self.of_cells(len(joined))
-            return Reading(name, text, task, task.encode(joined))  # which says what is wrong
+            if self._has_notation:
+                return Reading(name, text, self.task, self.task.encode(joined))
+            problem = self.problem(joined)
         raise InputError(problem)
 
     def of_cells(self, cells: int) -> Task:
@@ -109,7 +126,7 @@ class Reader:
         if task is None:
             return None
         task.check_ambiguous(text)
-        known = _known(task)
+        known, text = _known(task), task.respelled(text)
         if not known.keys() >= {*text}:
             return None
         tokens = np.array([known[symbol] for symbol in text], dtype=np.uint8)
@@ -118,15 +135,43 @@ class Reader:
     def is_row(self, text: str) -> bool:
         """Tell whether a text can be a row of a grid."""
         task = self._of_size(len(text) ** 2)
-        return task is not None and _known(task).keys() >= {*text}
+        if task is None:
+            return False
+        known = _known(task).keys()
+        return known >= {*text} or known >= {*task.respelled(text)}
+
+    def spelled(self, pieces: list[str], cells: int) -> str | None:
+        """Join the cells of a puzzle of so many, written one by one; None if that cannot be."""
+        task = self._of_size(cells)
+        spelled = [] if task is None else [task.spell(piece) for piece in pieces]
+        return "".join(each for each in spelled if each) if spelled and all(spelled) else None
+
+    @property
+    def _has_notation(self) -> bool:
+        """Whether the task reads more than a symbol for each cell, as ARC does."""
+        return type(self.task).encode is not Task.encode
+
+    def _json(self, first: int, lines: list[str], found: Any) -> Iterator[Reading]:
+        """Read what stands in a JSON text."""
+        last, text = first + len(lines) - 1, "\n".join(lines)
+        name = f"line {first}" if first == last else f"lines {first} to {last}"
+        if self._has_notation and isinstance(found, list):
+            try:
+                yield Reading(name, text, self.task, self.task.encode(text))
+            except InputError as error:
+                yield Reading(name, text, problem=str(error))
+            return
+        readings = [replace(each, name=name) for each in self.read(_lines_of(found))]
+        problem = 'no puzzle in this JSON; write {"puzzle": "..."}, or a list of puzzles'
+        yield from readings or [Reading(name, text, problem=problem)]
 
     def _line(self, grid: "_Grid", number: int, line: str) -> Iterator[Reading]:
         try:
-            row = grid.row(line)
+            row = None if _is_heading(line) else grid.row(line)
             if grid.rows and row is not None:
                 yield from grid.add(number, row)
                 return
-            whole = self._whole(number, line)
+            whole = self._whole(number, line) or self._in_pieces(number, line, row or "")
         except InputError as error:
             yield Reading(f"line {number}", line, problem=str(error))
             return
@@ -152,6 +197,26 @@ class Reader:
                 return Reading(f"line {number}", field, task, tokens, solution)
         return None
 
+    def _in_pieces(self, number: int, line: str, row: str) -> Reading | None:
+        """Read a line that holds all cells or all rows of a puzzle, with something between them.
+
+        It may be the row of a larger grid instead, unless that has fewer cells.
+        """
+        ways = [self.spelled(pieces, len(pieces)) for pieces in _cells(line)]
+        for between in _BETWEEN_PIECES:
+            pieces = [piece for piece in between.split(line) if piece]
+            ways.append(self.spelled(pieces, len(pieces)))
+            text = "".join(pieces)
+            alike = len({len(piece) for piece in pieces}) == 1
+            # A number before a puzzle that lacks a cell is no cell of it.
+            ways.append(text if alike and len(pieces[0]) ** 2 <= len(text) else None)
+        for way in ways:
+            if way is None or len(way) <= len(row):
+                continue
+            if (tokens := self.encode(way)) is not None:
+                return Reading(f"line {number}", line, self._of_size(len(tokens)), tokens)
+        return None
+
     def _solution(self, puzzle: np.ndarray, text: str) -> np.ndarray | None:
         """Return a text as the solution of a puzzle, if it may be."""
         task = self.of_cells(len(puzzle))
@@ -164,21 +229,39 @@ class Reader:
         """Tell whether a line is empty, a ruler, a comment or a heading."""
         stripped = line.strip()
         is_comment = _COMMENT.match(line) and stripped[0] not in self.task.symbols
-        if not stripped or set(stripped) <= _RULER or is_comment:
-            return True
-        words = {word.strip(_QUOTES + " ").lower() for word in re.split(r"[,;\t]", stripped)}
-        return bool(words & (_NAMES | _ANSWERS))
+        return not stripped or set(stripped) <= _RULER or bool(is_comment) or _is_heading(line)
 
     def problem(self, line: str) -> str:
         """Say why a line cannot be read, by what comes nearest to a puzzle in it."""
         fields = [field for some in _fields(line) for field in some]
-        text = next((field for field in fields if len(field) == self.task.cells), line)
+        pieces = [] if " " in self.task.symbols else _BETWEEN_PIECES[0].split(line.strip())
+        apart = len(pieces) > 1 and all(len(piece) <= _CELL for piece in pieces)
+        text = "".join(piece[-1:] or "." for piece in pieces) if apart else line
+        text = next((field for field in fields if len(field) == self.task.cells), text)
+        task = self._of_size(len(text))
+        spaces = "; a space is a cell, at the ends too: write . for it"
+        spaces = spaces if " " in self.task.symbols else ""
+        if task is None:
+            return f"{self._wrong_size(len(text))}{spaces}"
         try:
-            tokens = self.of_cells(len(text)).encode(text)
+            tokens = task.encode(_without_aliases(task, text))
         except InputError as error:
-            spaces = "; a space is a cell, at the ends too: write . for it"
-            return f"{error}{spaces if ' ' in self.task.symbols else ''}"
-        return self.task.explain(tokens) or f"{text!r} is no {self.task.name}"
+            aliases = "".join(task.aliases)
+            return f"{error}{f', and in puzzles {aliases!r}' if aliases else ''}{spaces}"
+        return task.explain(tokens) or f"{text!r} is no {task.name}"
+
+    def _wrong_size(self, cells: int) -> str:
+        """Say that there is no puzzle of so many cells, and which there are."""
+        sides = [side for side in range(2, isqrt(cells) + 9) if self.task.of_size(side**2)]
+        if not any(side**2 != self.task.cells and self._of_size(side**2) for side in sides[:2]):
+            rows, columns = self.task.grid_shape
+            needs = f"a {rows}x{columns} grid needs exactly {self.task.cells}"
+            return f"{self.task.name} puzzle has {cells} symbols; {needs}"
+        one, other = sorted(sides, key=lambda side: abs(side**2 - cells))[:2]
+        return (
+            f"{type(self.task).__name__.lower()} puzzle has {cells} symbols; no size has so many "
+            f"cells: {one}x{one} needs exactly {one**2}, {other}x{other} {other**2}"
+        )
 
 
 class _Grid:
@@ -187,42 +270,62 @@ class _Grid:
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
         self.rows: list[str] = []
-        self.first = self.last = 0
+        self.numbers: list[int] = []  # of their lines
         self.cut: int | None = None  # where a drawing beside it begins
 
     def add(self, number: int, row: str) -> Iterator[Reading]:
         """Take the row of a line; yield the puzzle that it completes."""
-        self.first = self.first if self.rows else number
-        self.last = number
         self.rows.append(row)
-        if len(self.rows) < len(row):
-            return
-        text, name = "".join(self.rows), f"lines {self.first} to {self.last}"
-        self.rows = []
-        try:
-            tokens = self.reader.encode(text)
-            problem = None if tokens is not None else self.reader.problem(text)
-        except InputError as error:
-            tokens, problem = None, str(error)
-        task = None if tokens is None else self.reader.of_cells(len(text))
-        yield Reading(name, text, task, tokens, problem=problem)
+        self.numbers.append(number)
+        if len(self.rows) == len(row):
+            yield from self._taken(self.reader.problem)
 
     def rest(self) -> Iterator[Reading]:
         """Yield the rows of a grid that is not complete, as what cannot be read."""
-        if self.rows:
-            have, side, text = len(self.rows), len(self.rows[0]), "\n".join(self.rows)
-            if have == 1:
-                yield Reading(f"line {self.first}", text, problem=self.reader.problem(text))
-            else:
-                problem = f"{have} rows of {side} symbols; a {side}x{side} grid needs {side}"
-                yield Reading(f"lines {self.first} to {self.last}", text, problem=problem)
-            self.rows = []
+        have, side = len(self.rows), len(self.rows[0]) if self.rows else 0
+        rule = f"{have} rows of {side} symbols; a {side}x{side} grid needs {side}"
+        if have:
+            yield from self._taken(lambda text: self.reader.problem(text) if have == 1 else rule)
+
+    def _taken(self, problem: Callable[[str], str]) -> Iterator[Reading]:
+        """Yield the grid that the rows make, and begin anew."""
+        rows, numbers = self.rows, self.numbers
+        self.rows, self.numbers = [], []
+        if all(map(self._is_whole, rows)):  # such as 4x4 puzzles with spaces
+            for number, row in zip(numbers, rows, strict=True):
+                yield self._reading([number], [row], problem)
+        else:
+            yield self._reading(numbers, rows, problem)
+
+    def _is_whole(self, row: str) -> bool:
+        try:
+            return self.reader.encode(row) is not None
+        except InputError:
+            return False
+
+    def _reading(
+        self, numbers: list[int], rows: list[str], problem: Callable[[str], str]
+    ) -> Reading:
+        text = "".join(rows)
+        first, last = numbers[0], numbers[-1]
+        name = f"line {first}" if first == last else f"lines {first} to {last}"
+        try:
+            tokens = self.reader.encode(text)
+            why = None if tokens is not None else problem(text)
+        except InputError as error:
+            tokens, why = None, str(error)
+        task = None if tokens is None else self.reader.of_cells(len(text))
+        return Reading(name, text, task, tokens, problem=why)
 
     def row(self, line: str) -> str | None:
         """Return the symbols of a line that can be the next row, without what divides them."""
         bare = self.reader.task.undrawn(line).translate(_BARS)
         unspaced = bare.translate(_BETWEEN_SYMBOLS)
         side = len(self.rows[0]) if self.rows else None
+        for cells in _cells(line):
+            spelled = self.reader.spelled(cells, len(cells) ** 2)
+            if spelled and len(spelled) == (side or len(cells)) and self.reader.is_row(spelled):
+                return spelled
         if set(line.strip()) <= _RULER and not self._is_blank_row(line, unspaced, side):
             spaces_count = " " in self.reader.task.symbols and len(bare) == side
             return bare if spaces_count and not bare.strip() else None
@@ -250,25 +353,102 @@ def _fields(line: str) -> Iterator[list[str]]:
     stripped = line.strip()
     yield [line, stripped, stripped.strip(_QUOTES)]
     yield [_TRAILING.sub("", line), _TRAILING.sub("", stripped)]
-    if stripped.startswith("{"):
-        yield _of_json(stripped)
     for separator in _SEPARATORS:
         fields = stripped.split(separator)
         if len(fields) > 1:
             yield [field.strip(" ").strip(_QUOTES) for field in fields]
 
 
-def _of_json(text: str) -> list[str]:
-    """Return the puzzle of a JSON object and what follows it as its answer."""
+def _is_heading(line: str) -> bool:
+    """Tell whether a line names what follows: a list's columns, or one puzzle and its number."""
+    words = {word.strip(_QUOTES + " ").lower() for word in re.split(r"[,;\t]", line.strip())}
+    if len(words) == 1:
+        words = {_NUMBER.sub("", word) for word in words}
+    return bool(words & (_NAMES | _ANSWERS))
+
+
+def _cells(line: str) -> Iterator[list[str]]:
+    """Yield ways to take a line apart into cells of which some are empty, or numbers."""
+    for separator in _BETWEEN_CELLS:
+        cells = line.split(separator)
+        if len(cells) > 1:  # a space alone may be a cell
+            yield [cell if cell == " " else cell.strip(" ").strip(_QUOTES) for cell in cells]
+    pieces = [piece for piece in _BETWEEN_PIECES[0].split(line) if piece]
+    if any(len(piece) > 1 for piece in pieces):
+        yield pieces
+
+
+def _without_aliases(task: Task, text: str) -> str:
+    """Write what the aliases of a task mean in its own symbols."""
+    aliases = {ord(a): task.decode(np.array([token])) for a, token in task.aliases.items()}
+    return task.respelled(text).translate(aliases)
+
+
+def _with_json(
+    lines: Iterable[str], opening: tuple[str, ...]
+) -> Iterator[tuple[int, list[str], Any]]:
+    """Yield the number of each line, the line, and None; of a JSON text all lines and its value."""
+    held: list[str] = []
+    number = depth = 0
+    for number, line in enumerate(lines, start=1):
+        line = line.rstrip("\r\n").removeprefix("\ufeff").translate(_SPACES)
+        if not held and not line.lstrip().startswith(opening):
+            yield number, [line], None
+            continue
+        held.append(line)
+        depth += sum(line.count(bracket) for bracket in "[{")
+        depth -= sum(line.count(bracket) for bracket in "]}")
+        if depth <= 0 or not _IN_JSON.match(line):
+            yield from _parsed(number, held)
+            held, depth = [], 0
+    yield from _parsed(number, held)
+
+
+def _parsed(last: int, lines: list[str]) -> Iterator[tuple[int, list[str], Any]]:
+    """Yield lines as one JSON text, or one by one if they are none."""
+    first = last - len(lines) + 1
     try:
-        found: Any = json.loads(text)
+        found = json.loads("\n".join(lines))
     except (ValueError, RecursionError):
+        yield from ((first + i, [line], None) for i, line in enumerate(lines))
+    else:
+        yield first, lines, found
+
+
+def _lines_of(found: Any) -> list[str]:
+    """Write the puzzles of a JSON value as lines, each with its solution if one stands beside."""
+    if isinstance(found, str):
+        return found.splitlines()
+    if isinstance(found, dict):
+        named = {str(name).lower(): value for name, value in found.items()}
+        puzzles, answers = (
+            next((_in_one_line(named[name]) for name in sorted(names) if name in named), [])
+            for names in (_NAMES, _ANSWERS)
+        )
+        if len(puzzles) == len(answers):
+            puzzles = [f"{one}\t{other}" for one, other in zip(puzzles, answers, strict=True)]
+        return puzzles or _lines_of([each for each in found.values() if not _is_cell(each)])
+    if not isinstance(found, list):
         return []
-    if not isinstance(found, dict):
-        return []
-    named = {str(name).lower(): value for name, value in found.items()}
-    chosen = [named[name] for name in (*sorted(_NAMES), *sorted(_ANSWERS)) if name in named]
-    return [value for value in chosen if isinstance(value, str)]
+    if found and all(_is_cell(each) for each in found):
+        return [",".join("" if each is None else str(each) for each in found)]
+    return [*chain.from_iterable(map(_lines_of, found))]
+
+
+def _in_one_line(found: Any) -> list[str]:
+    """Write a puzzle of a JSON object as one line, be it a grid; or several as their lines."""
+    lines, is_list = _lines_of(found), isinstance(found, list)
+    is_grid = is_list and all(isinstance(row, list) and len(row) == len(found) for row in found)
+    cells = ",".join(lines).split(",") if is_grid or (is_list and len(lines) == 1) else []
+    if not cells:
+        return lines
+    plain = all(len(cell) <= 1 for cell in cells)
+    return ["".join(cell or "." for cell in cells) if plain else ",".join(cells)]
+
+
+def _is_cell(found: Any) -> bool:
+    short = isinstance(found, str | int) and len(str(found)) <= _CELL
+    return found is None or (short and not isinstance(found, bool))
 
 
 def decoded(stream: BufferedReader) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Sudoku of any box shape: 4x4, 6x6, 9x9, 16x16 ..."""
 
+import re
 import string
 from functools import cached_property
 from math import isqrt
@@ -15,7 +16,7 @@ from trm.tasks.base import MakePuzzles, Symmetry, Task
 from trm.tasks.sudoku_generator import BLANK, SudokuGenerator
 
 _DIGITS = string.digits[1:] + string.ascii_uppercase  # 1 ... 9 A ... Z
-_OTHER_BLANKS = "*-xX? "
+_OTHER_BLANKS = "*-xX?·□ "
 _FROM_ZERO = 16  # side from which on grids are also written from 0 on
 _HASHED_AT_ONCE = 8192  # puzzles; all of a large file would fill the memory
 _COLOUR_ROUNDS = 4  # refinement rounds of the class key; more did not separate more puzzles
@@ -141,6 +142,27 @@ class Sudoku(Task):
         """Take what no digit of this size can be for a blank."""
         return {symbol: BLANK for symbol in _OTHER_BLANKS if symbol not in self.symbols}
 
+    def spell(self, cell: str) -> str | None:
+        """Take nothing for a blank, and numbers such as 16 for the digits beyond 9."""
+        if re.fullmatch(r"[1-9][0-9]", cell) and int(cell) <= self.size:
+            return _DIGITS[int(cell) - 1]
+        return super().spell(cell or ".")
+
+    def respelled(self, text: str) -> str:
+        """Take letters from A on for the digits from 1 on, where they can be nothing else."""
+        letters, used = self._letters(text)
+        if not used - self.symbols.keys() - {"X"}:  # which may be a blank
+            return text
+        return text.upper().translate(dict(zip(map(ord, letters), _DIGITS, strict=False)))
+
+    def _letters(self, text: str) -> tuple[str, set[str]]:
+        """Return the letters from A on that may be digits, and those of a text with no others."""
+        letters = string.ascii_uppercase[: self.size]
+        blanks = {*".0_", *_OTHER_BLANKS} - {*letters}
+        used = {*text.upper()} - blanks
+        fits = 9 < self.size <= len(string.ascii_uppercase) and used <= {*letters}
+        return letters, used if fits else set()
+
     def from_numbers(self, grid: np.ndarray) -> np.ndarray:
         """Take digits with 0 for a blank, or tokens; see ``Task``.
 
@@ -159,8 +181,16 @@ class Sudoku(Task):
         return tokens
 
     def check_ambiguous(self, text: str) -> None:
-        """Refuse grids that may be written from 0 on, as 16x16 ones are from 0 to F."""
+        """Refuse grids that may be written from 0 on, as 16x16 ones are from 0 to F, or from A."""
         last = _DIGITS[self.size - 1]
+        if used := self._letters(text)[1]:
+            if used - self.symbols.keys() - {"X"}:
+                return
+            raise InputError(
+                f"{min(used)} may be the digit {ord(min(used)) - ord('A') + 1} or "
+                f"{self.symbols[min(used)] - BLANK} here, since only letters up to {max(used)} "
+                f"stand in this {self.size}x{self.size} grid; write the digits as 1 to {last}"
+            )
         if self.size < _FROM_ZERO or "0" not in text or last in text.upper():
             return
         raise InputError(
