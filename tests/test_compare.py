@@ -1,14 +1,17 @@
 """Runs and evaluations side by side."""
 
 import csv
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from scipy import stats
 
 from tests.conftest import compose
+from trm.compare import grids
 from trm.compare import main as compare
 from trm.evaluate import run_evaluation
 from trm.report.tables import bits
@@ -60,6 +63,23 @@ def test_runs_are_named_and_tested_against_the_first(changed, capsys):
     assert "2 wide sudoku_4x4 TinyRecursiveModel 3 9,442" in shown
     assert "2 − 1 wide +62.5 6 1 0.12" in shown
     assert "seed 0 3" in shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_no_table_loses_anything_on_a_narrow_terminal(changed, width):
+    name = "2026-11-20_12-33-44"
+    one, other = changed("plain", [False] * 7 + [True]), changed(name, [True] * 8, seed=3)
+    console = Console(file=io.StringIO(), width=width)
+    subjects = [Subject.read(one), Subject.read(other)]
+    for grid in grids(subjects):
+        console.print(grid.drawn())
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "…" not in text
+    share = f"{subjects[1].score.percent:.1f} ("
+    for expected in (name, "TinyRecursiveModel", "9,442", share, "+87.5", "0.016"):
+        assert expected in text
 
 
 def test_config_keys_that_differ_are_listed_and_no_others(changed):

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trm.report.fitting import Fitting
 from trm.results.comparing import Pairing, Subject, differences, paired
 from trm.support.command_line import command
 from trm.support.errors import InputError
 from trm.support.files import check_writable, written_whole
 
-_FILE_WIDTH = 160
+_FILE_WIDTH = 1000  # a file or pipe has none: one row stays one line
 _NOTE = (
     "p: McNemar's exact test over the puzzles that one of the two alone solves. It knows how much "
     "the choice of puzzles matters, and nothing of other seeds."
@@ -45,17 +46,17 @@ class Grid:
     rows: list[list[str]]
     words: int
 
-    def drawn(self) -> Table:
+    def drawn(self) -> Fitting:
         """Return it for the terminal: words may wrap, numbers must not."""
         table = Table(box=SIMPLE_HEAD, title=Text(self.title), title_justify="left")
         for place, heading in enumerate(self.headings):
             if place < self.words:
-                table.add_column(Text(heading), overflow="fold")
+                table.add_column(Text(heading))
             else:
-                table.add_column(Text(heading), justify="right", no_wrap=True)
+                table.add_column(Text(heading), justify="right")
         for row in self.rows:
             table.add_row(*map(Text, row))
-        return table
+        return Fitting(table)
 
     def markdown(self) -> str:
         """Return it as Markdown."""
@@ -186,7 +187,6 @@ def main(arguments: list[str] | None = None) -> int:
         _write(options.csv, csv_text(subjects))
     if options.markdown:
         _write(options.markdown, "\n".join([*(grid.markdown() for grid in tables), *note, ""]))
-    # A file or pipe has no width: one row stays one line.
     console = Console(width=None if sys.stdout.isatty() else _FILE_WIDTH)
     for grid in tables:
         console.print(grid.drawn())

@@ -44,6 +44,17 @@ def test_it_measures_real_runs_and_their_parts_add_up(capsys, tmp_path):
     assert all(share > -0.01 for share in found["parts"].values())
 
 
+def test_no_table_loses_anything_on_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "_FILE_WIDTH", 40)
+    code, said = run(capsys, "sudoku_4x4", "sudoku-4x4", *TINY)
+    assert code == 0, said.err
+    assert max(map(len, said.out.splitlines())) <= 40
+    assert "…" not in said.out
+    text = " ".join(said.out.split())
+    for heading in ("parameters", "% of ceiling", "puzzles/s", "peak MB", "backward"):
+        assert f"{heading} " in text
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -12,7 +12,7 @@ from trm.models.recursion import Trained
 from trm.report.compute import against_compute, compute_table, plot_compute
 from trm.report.diagnostics import diagnostic_tables, diagnostics
 from trm.report.plots import latent_paths
-from trm.report.tables import accuracies
+from trm.report.tables import accuracies, percent
 
 
 @pytest.fixture
@@ -58,6 +58,24 @@ def test_diagnostics_count_every_puzzle_once(evaluated, puzzles, sudoku):
     for row in others:
         assert row["settled_on_wrong"] <= row["settled"] <= n
     assert sum(row["halts_first"] for row in diagnosis["by_step"]) <= n
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_number_is_lost_on_a_narrow_terminal(evaluated, puzzles, sudoku, width):
+    record, rows = evaluated(rollouts=2)
+    diagnosis = diagnostics(record, sudoku, puzzles.splits["train"])
+    console = Console(file=io.StringIO(), width=width)
+    console.print(compute_table(rows), *diagnostic_tables(diagnosis))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = text.split()
+    for row in rows:
+        assert f"({percent(row['exact_interval'])})" in text
+        assert f"{1000 * row['seconds_per_puzzle']:.2f}" in text
+    for row in diagnosis["by_step"]:
+        residuals = [f"{row[name]:.3f}" for name in row if name.startswith("residual_")]
+        assert all(any(number in word for word in words) for number in residuals)
 
 
 def test_all_is_drawn(evaluated, puzzles, sudoku, tmp_path):

@@ -46,3 +46,14 @@ def test_help_has_every_key_and_the_options_of_its_groups_alone(tmp_path, capsys
         "deep.both.right=[2]",
     ):
         assert expected in lines
+
+
+def test_nothing_is_cut_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "40")
+    (tmp_path / "things.yaml").write_text("# T\ndefaults:\n  - colour: red\na: 0  # b\n")
+    long = {"a_key_with_a_name_that_is_long": 1234567890, "another": 1}
+    config_help("things", {"a": 0, **long}, {"colour": "red"}, [tmp_path])
+    shown = "".join(capsys.readouterr().out.split())
+    assert "…" not in shown
+    assert "a_key_with_a_name_that_is_long=1234567890" in shown

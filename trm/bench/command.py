@@ -21,6 +21,7 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from trm.bench.evaluating import EvaluationCost, evaluation_cost
 from trm.bench.measuring import Measurement, Subject, measure
@@ -29,6 +30,7 @@ from trm.checkpoints.opening import shipped as models_shipped
 from trm.commands import CONF, MENDABLE, composed, one_line, quiet_lightning
 from trm.data.loading import load_data
 from trm.data.stand_in import stand_in
+from trm.report.fitting import Fitting
 from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.support.build import build
 from trm.support.command_line import add_settings, command, settings_of
@@ -38,7 +40,7 @@ from trm.support.files import check_writable
 from trm.tasks.base import Task
 from trm.training.config import TrainingConfig
 
-_FILE_WIDTH = 180
+_FILE_WIDTH = 1000  # a file or pipe has none: one row stays one line
 _TRAINING = (  # headings
     *("ms / step\n(min - max)", "puzzles/s", "Gflop", "Gflop/s", "% of ceiling"),
     "% at its\nshapes",
@@ -74,7 +76,7 @@ def subject(words: list[str], device: torch.device, batch_size: int | None) -> S
     return Subject(" ".join(words), config, task, data, device, batch_size)
 
 
-def costs_table(measured: Sequence[EvaluationCost]) -> Table:
+def costs_table(measured: Sequence[EvaluationCost]) -> Fitting:
     """Draw one row per experiment or model: what a step costs and how close it is to the ceiling.
 
     More than 100 % at its shapes is attention that never writes its scores down, as the products
@@ -89,7 +91,7 @@ def costs_table(measured: Sequence[EvaluationCost]) -> Table:
         padding=(0, 1, 0, 0),
     )
     training = any(isinstance(found, Measurement) for found in measured)
-    table.add_column("experiment" if training else "model", overflow="fold")
+    table.add_column("experiment" if training else "model")
     for heading in (
         *("parameters", "batch"),
         *(_TRAINING if training else ()),
@@ -100,7 +102,7 @@ def costs_table(measured: Sequence[EvaluationCost]) -> Table:
     for found in measured:
         no_training = [""] * len(_TRAINING) * training
         table.add_row(
-            found.name,
+            Text(found.name),
             f"{found.parameters:,}",
             str(found.batch_size),
             *(_training_cells(found) if isinstance(found, Measurement) else no_training),
@@ -111,7 +113,7 @@ def costs_table(measured: Sequence[EvaluationCost]) -> Table:
             f"{100 * found.evaluation_share:.0f}",
             f"{found.peak_bytes / 1e6:.0f}",
         )
-    return table
+    return Fitting(table)
 
 
 def _training_cells(found: Measurement) -> list[str]:
@@ -126,17 +128,17 @@ def _training_cells(found: Measurement) -> list[str]:
     ]
 
 
-def parts_table(measured: list[Measurement]) -> Table:
+def parts_table(measured: list[Measurement]) -> Fitting:
     """Draw where the time of a step goes, in percent."""
     table = Table(box=SIMPLE_HEAD)
-    table.add_column("% of a step", overflow="fold")
+    table.add_column("% of a step")
     names = list(dict.fromkeys(name for found in measured for name in found.parts))
     for name in names:
         table.add_column(name, justify="right")
     for found in measured:
         shares = [found.parts.get(name) for name in names]
-        table.add_row(found.name, *("" if x is None else f"{100 * x:.1f}" for x in shares))
-    return table
+        table.add_row(Text(found.name), *("" if x is None else f"{100 * x:.1f}" for x in shares))
+    return Fitting(table)
 
 
 @command(MENDABLE, partial(one_line, config_name="train"))

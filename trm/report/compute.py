@@ -8,6 +8,7 @@ from rich.table import Table
 from trm.inference.evaluation import doubling
 from trm.inference.record import EvaluationRecord
 from trm.inference.selectors import SELECTORS, Stop
+from trm.report.fitting import Fitting
 from trm.report.plots import banded
 from trm.report.tables import percent
 from trm.results.statistics import accuracy
@@ -57,13 +58,13 @@ def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any
     return rows
 
 
-def compute_table(rows: list[dict[str, Any]]) -> Table:
+def compute_table(rows: list[dict[str, Any]]) -> Fitting:
     """Draw accuracy beside steps, network passes and seconds per puzzle."""
     title = "Accuracy against compute per puzzle (≈: read off the run in the last row)"
     table = Table(title=title, title_justify="left", title_style="bold", padding=(0, 0, 0, 1))
     table.add_column("trajectories, until, by", no_wrap=True)
     for heading in ("steps", "passes", "ms", "exact % (95 %)", "valid %"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     for row in rows:
         valid = row.get("valid_accuracy")
         table.add_row(
@@ -74,7 +75,7 @@ def compute_table(rows: list[dict[str, Any]]) -> Table:
             f"{100 * row['exact_accuracy']:.1f} ({percent(row['exact_interval'])})",
             "" if valid is None else f"{100 * valid:.1f}",
         )
-    return table
+    return Fitting(table)
 
 
 def name_of(row: dict[str, Any]) -> str:

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 from torch import Tensor
 
 from trm.data.puzzles import Puzzles
 from trm.inference.evaluation import doubling
 from trm.inference.record import EvaluationRecord
+from trm.report.fitting import Fitting
 from trm.report.tables import numbers_table, percent
 from trm.results.statistics import wilson
 from trm.tasks.base import Task
@@ -110,7 +110,7 @@ def _by_difficulty(task: Task, puzzles: Puzzles, solved: Tensor) -> list[dict[st
     return rows
 
 
-def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
+def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Fitting]:
     """Draw the diagnostics."""
     parts = [name for name in diagnosis["by_step"][0] if name.startswith("residual_")]
     changes = [f"‖Δ{name.removeprefix('residual_')}‖" for name in parts]
@@ -141,4 +141,4 @@ def diagnostic_tables(diagnosis: dict[str, Any]) -> list[Table]:
         hard.add_row(
             row["measure"], str(row["from"]), str(row["to"]), share, interval, str(row["n"])
         )
-    return [steps, sure, *([hard] if diagnosis["by_difficulty"] else [])]
+    return [Fitting(table) for table in (steps, sure, hard) if table.rows]

@@ -73,9 +73,7 @@ def config_help(
     """
     own = _commented(folders, name)
     options = {group: _options(folders, group, choices.get(group)) for group in own.groups}
-    comments = dict(own.keys)
-    for group in own.groups:
-        comments |= _of_option(folders, group, str(choices.get(group)))
+    comments = comments_on_keys(name, choices, folders)
     console = Console(width=None if Console().is_terminal else 120)
     parts: list[RenderableType] = [
         own.heading,
@@ -89,10 +87,29 @@ def config_help(
     console.print(*parts, sep="\n", highlight=False, markup=False)
 
 
+def comments_on_keys(
+    name: str, choices: Mapping[str, Any], folders: Sequence[Path]
+) -> dict[str, str]:
+    """Return the comments on keys and sections, by their dotted names.
+
+    Args:
+        name: of the command's config file
+        choices: option of each group, as composed
+        folders: that hold config files
+    """
+    own = _commented(folders, name)
+    comments = dict(own.keys)
+    for group in own.groups:
+        comments |= _of_option(folders, group, str(choices.get(group)))
+    return comments
+
+
 def _grid(rows: Iterator[tuple[str, ...]]) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
     for row in rows:
         table.add_row(*map(Text, row))  # as text, in which brackets are brackets
+    for column in table.columns:
+        column.overflow = "fold"  # on a narrow terminal long words are broken, not cut
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 

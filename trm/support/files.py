@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and streams that take any letter."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,38 @@ from typing import BinaryIO
 
 from trm.support.errors import InputError
 
+# As wide as the original wherever one sign can be read for it, so that columns stay aligned.
+_LOOK_ALIKES = {
+    **dict.fromkeys("│┃║‖", "|"),
+    **dict.fromkeys("─━−–—‐‑", "-"),
+    **dict.fromkeys("┼╬╪┿╋┌┐└┘├┤┬┴┏┓┗┛┡┩┳┻╇┷", "+"),
+    **dict.fromkeys("█▓▒░■", "#"),
+    **dict.fromkeys("·•□", "."),
+    **dict.fromkeys("●○∘", "o"),
+    **dict(zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)),
+    **dict(zip("²³", "23", strict=True)),
+    **{"═": "=", "≈": "~", "×": "x", "Δ": "d", "µ": "u", "√": "v", "‘": "'", "’": "'"},
+    **{"…": "...", "±": "+-", "→": "->", "←": "<-", "≤": "<=", "≥": ">="},
+}
+
 
 def show_anything() -> None:
-    """Let streams that lack a letter, such as the lines of a grid, show ? instead of failing."""
+    """Let streams that lack a letter, such as the lines of a grid, show one that looks like it.
+
+    Where there is none they show ? instead of failing.
+    """
+    codecs.register_error("look_alike", _look_alike)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="look_alike")
+
+
+def _look_alike(error: UnicodeError) -> tuple[str, int]:
+    """Replace what an encoding lacks, as ``codecs.register_error`` asks for it."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_LOOK_ALIKES.get(letter, "?") for letter in missing), error.end
 
 
 def check_writable(path: Path, named: str) -> None:
