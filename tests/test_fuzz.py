@@ -23,7 +23,7 @@ import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
@@ -417,6 +417,7 @@ def mistyped(draw, words: list[str]) -> list[str]:
     return [word.replace("\0", "") for word in words]
 
 
+@settings(max_examples=settings().max_examples // 4)  # each composes a config or loads a model
 @given(data=st.data())
 def test_command_lines(place, data):
     """Whatever is mistyped ends with a status and without a traceback."""
