@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from trm.report.fitting import Fitting
+
 
 @dataclass
 class Multirun:
@@ -63,7 +65,7 @@ class Multirun:
                 spread = f" ± {100 * stdev(scores):.1f}" if len(scores) > 1 else ""
                 value = f"{100 * mean(scores):.1f}{spread} %"
                 table.add_row(" ".join(same) or "all", str(len(scores)), value)
-            console.print(table)
+            console.print(Fitting(table))
         if self.failures:
             jobs = len(self.failures) + len(self.scores)
             console.print(f"{len(self.failures)} of {jobs} jobs failed:", highlight=False)

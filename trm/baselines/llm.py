@@ -24,6 +24,7 @@ from trm.baselines.store import FORMAT, KIND, Store
 from trm.commands import MENDABLE, composed, one_line
 from trm.data.loading import load_data
 from trm.data.puzzles import PuzzleData, Puzzles
+from trm.report.fitting import Fitting
 from trm.results.files import birth_certificate, write_json
 from trm.support.build import build
 from trm.support.command_line import command, progress_bar
@@ -135,7 +136,7 @@ def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
     console = Console()
     title = f"{result['task']}: {result['n']} {result['split']} puzzles, {result['model']}"
     console.print(title, style="bold", highlight=False)
-    console.print(score_table(result))
+    console.print(Fitting(score_table(result)))
     console.print(summary(result), highlight=False)
     if options.output is not None:
         write_json(options.output, result)

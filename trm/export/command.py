@@ -21,6 +21,7 @@ from trm.export.agreement import BATCH, Agreement, compare, latencies
 from trm.export.formats import FILES, KINDS, check_extra, write_step
 from trm.export.runner import ABOUT, FORMAT, INITIAL, Exported
 from trm.export.step import OUTPUTS, SupervisionStep, example, initial, supervision_step
+from trm.report.fitting import Fitting
 from trm.results.files import birth_certificate, write_json
 from trm.support.command_line import add_settings, command, progress_bar, settings_of
 from trm.support.errors import InputError, check_at_least, check_choice
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         task=options.task,
         settings=settings_of(options),
     )
-    Console().print(agreement_table(about))
+    Console().print(Fitting(agreement_table(about)))
     print(output)
     return 0
 
