@@ -28,7 +28,7 @@ from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.results.keeping import keep
 from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision
-from trm.support.errors import InputError, check_at_least, check_choice
+from trm.support.errors import InputError, check_at_least
 from trm.support.files import check_writable
 from trm.support.sections import Section, read, resolved
 from trm.tasks.arc import Arc
@@ -364,7 +364,7 @@ def _data(config: EvaluationConfig, trained_on: Section, task: Task) -> PuzzleDa
         changes = {name: value for name, value in source.items() if value is not None}
         source = (_elsewhere(trained_on) if "path" in changes else trained_on) | changes
     data = load_data(source, task)
-    check_choice(data.splits, split=config.split)
+    data.need(config.split)
     return data
 
 

@@ -40,8 +40,20 @@ def test_one_file_of_a_folder_is_evaluated_by_its_name(trained, folder):
 
 
 def test_a_split_that_is_not_there_is_refused(trained, folder):
-    with pytest.raises(InputError, match="split=train must be one of test"):
+    with pytest.raises(InputError, match="test.csv alone has no train puzzles but test; these can"):
         evaluated(trained, f"data.path={folder}", "split=train")
+
+
+def test_training_puzzles_that_cannot_be_read_are_no_matter_of_the_test(trained, folder, tmp_path):
+    (folder / "train.csv").write_text("garbage\n")
+    result = evaluated(trained, f"data.path={folder}", "split=test")
+    assert result["manifest"]["counts"] == {"test": 8}
+    with pytest.raises(InputError, match=r"train.csv, line 1: header 'garbage' must"):
+        evaluated(trained, f"data.path={folder}", "split=train")
+    tiny = [text for text in TINY if not text.startswith("data.")]
+    settings = ("data=sudoku_extreme", f"data.path={folder}", f"run_dir={tmp_path / 'run'}")
+    with pytest.raises(InputError, match=r"train.csv, line 1: header 'garbage' must"):
+        run_training(compose("train", *tiny, *settings))
 
 
 def test_training_on_test_puzzles_alone_is_refused_at_once(tmp_path, folder):

@@ -1,6 +1,7 @@
 """Puzzles from files, in a local folder or on the Hugging Face Hub."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from huggingface_hub import hf_hub_download
 
 from trm.data.builder_folders import built_splits, is_built_split, read_built
 from trm.data.csv_files import read_csv
-from trm.data.puzzles import PuzzleData, PuzzleSet, hold_out
+from trm.data.puzzles import PuzzleData, PuzzleSet, Splits, hold_out
 from trm.support import counter_rng
 from trm.support.errors import InputError
 from trm.tasks.base import Task
@@ -54,7 +55,7 @@ def from_folder(
             f"data.path=null names no folder; {_REMEDY}, or read from the Hub with "
             f"data=sudoku_extreme_hub"
         )
-    place = Path(path).expanduser()
+    place, problem = Path(path).expanduser(), None
     named = {"train": train_file, "test": test_file}
     try:
         if place.is_file():
@@ -65,12 +66,13 @@ def from_folder(
                 )
             sets, source = {"train": read_csv(place, task)}, f"file {place.name}"
         elif place.is_dir():
-            sets, source = _read_folder(task, place, named)
+            sets, source, problem = _read_folder(task, place, named)
         else:
             raise InputError(f"data.path={path} is no folder and no file; {_REMEDY}")
     except OSError as error:
         raise InputError(f"data.path={path} cannot be read: {error.strerror}; {_REMEDY}") from None
-    return _splits(task, sets, source, val_share, seed, augmentations)
+    data = _splits(task, sets, source, val_share, seed, augmentations)
+    return replace(data, splits=Splits(data.splits, source, problem)) if problem else data
 
 
 def from_hub(
@@ -121,8 +123,11 @@ def from_hub(
 
 def _read_folder(
     task: Task, folder: Path, named: Mapping[str, str | None]
-) -> tuple[dict[str, PuzzleSet], str]:
-    """Return the sets that a folder holds, ``train`` or ``test`` or both, and say what was read."""
+) -> tuple[dict[str, PuzzleSet], str, str | None]:
+    """Return the sets that a folder holds, ``train`` or ``test`` or both, and say what was read.
+
+    Training puzzles that cannot be read are a problem of those who ask for them, and come third.
+    """
     source = f"folder {folder.absolute().name}"
     here = sorted(file for file in folder.iterdir() if _is_csv(file))
     if not here and not any(named.values()) and (built := built_splits(folder)):
@@ -130,7 +135,7 @@ def _read_folder(
         for name in built:
             sets[name], rows = read_built(folder / name, task)
             said.append(f"{name} {rows}")
-        return sets, f"{source}: a builder's, one row of each group ({', '.join(said)} rows)"
+        return sets, f"{source}: a builder's, one row of each group ({', '.join(said)} rows)", None
     if not here and is_built_split(folder):
         raise InputError(f"{folder} is one split of a builder's folder; give {folder.parent}")
     files = _files(folder, here, named)
@@ -139,7 +144,15 @@ def _read_folder(
         source += f": {names[0]} alone"
     elif any(files[name].name not in _usual(name) for name in files):
         source += f": {' and '.join(names)}"
-    return {name: read_csv(file, task) for name, file in files.items()}, source
+    sets, problem = {}, None
+    for name, file in files.items():
+        try:
+            sets[name] = read_csv(file, task)
+        except InputError as error:
+            if name == "test" or "test" not in files:
+                raise
+            problem = str(error)
+    return sets, source, problem
 
 
 def _is_csv(file: Path) -> bool:

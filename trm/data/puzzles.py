@@ -91,13 +91,18 @@ class Splits(dict[str, Puzzles]):
     Args:
         splits: those there are
         source: for the error
+        problem: with the others, if they are there and cannot be read
     """
 
-    def __init__(self, splits: Mapping[str, Puzzles], source: str) -> None:
+    def __init__(
+        self, splits: Mapping[str, Puzzles], source: str, problem: str | None = None
+    ) -> None:
         super().__init__(splits)
-        self.source = source
+        self.source, self.problem = source, problem
 
     def __missing__(self, name: str) -> Puzzles:
+        if self.problem is not None:
+            raise InputError(self.problem)
         raise InputError(
             f"{self.source} has no {name} puzzles but {', '.join(self)}; these can be evaluated "
             f"(split={next(iter(self), None)}), while training takes a folder with train.csv and "
@@ -165,8 +170,11 @@ class PuzzleData:
         Raises:
             InputError: there is no split of such a name
         """
+        splits = self.splits  # a source of one's own may give a plain mapping
+        if not isinstance(splits, Splits):
+            splits = Splits(splits, str(self.manifest.get("source")))
         for name in names:
-            self.splits[name]
+            splits[name]
 
 
 def hold_out(
