@@ -203,7 +203,8 @@ class EvaluationRequest:
     @property
     def model_summary(self) -> str:
         """How large the model is and how long it was trained."""
-        return f"{self.opened.model.size:,} parameters, trained {self.opened.step} steps"
+        trained = "" if self.opened.step is None else f", trained {self.opened.step} steps"
+        return f"{self.opened.model.size:,} parameters{trained}"
 
 
 def run_evaluation(cfg: DictConfig) -> dict[str, Any]:

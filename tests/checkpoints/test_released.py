@@ -214,7 +214,7 @@ def test_six_tokens_are_a_maze_or_a_sudoku(tmp_path, folder, task):
     save_published(made(TinyRecursiveModel, **ATTENTION), tmp_path / "step_1")
     told(tmp_path, _seq_len=None, _data_paths=[folder])
     if task is None:
-        with pytest.raises(InputError, match="give task=maze_30x30 or task=sudoku_4x4"):
+        with pytest.raises(InputError, match="give the task, maze_30x30 or sudoku_4x4"):
             load(tmp_path / "step_1")
         assert load(tmp_path / "step_1", seq_len=16).seq_len == 16
         assert load(tmp_path / "step_1", task=Sudoku(2, 2)).seq_len == 16

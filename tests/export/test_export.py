@@ -247,7 +247,7 @@ def test_other_mistakes_are_one_line(tmp_path, capsys):
     silent = saved(tmp_path / "model", tiny_model(), config={})
     assert "--puzzles=0" in refused(tmp_path, capsys, silent, "--format", "int8")
     trm.save(tiny_model(), tmp_path / "no_task")
-    assert "give task=" in refused(tmp_path, capsys, tmp_path / "no_task", "--format", "int8")
+    assert "give the task, " in refused(tmp_path, capsys, tmp_path / "no_task", "--format", "int8")
     with pytest.raises(SystemExit) as stopped:
         export.main(["sudoku-4x4", "--format", "tflite"])
     assert stopped.value.code == 2

@@ -175,7 +175,10 @@ def check_format(contents: Any, path: Path) -> None:
         InputError: saying which
     """
     if not isinstance(contents, dict) or not isinstance(contents.get("trm"), dict):
-        raise InputError(f"{path} is a torch file, but no checkpoint of this library: no key 'trm'")
+        raise InputError(
+            f"{path} is a torch file, but no checkpoint of this library: no key 'trm'; of a model "
+            f"that this library has, the state_dict alone is opened"
+        )
     card = contents["trm"]
     if card.get("format") != FORMAT:
         raise InputError(
