@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.table import Cell, Column, Row, Table, size_and_depth
-from trm.report.tables import from_bits
+from trm.results.files import from_bits
 from trm.support.errors import InputError
 
 _CERTAIN = 0.05  # p-values below it count as a difference

@@ -14,9 +14,8 @@ from tests.conftest import compose
 from trm.compare import grids
 from trm.compare import main as compare
 from trm.evaluate import run_evaluation
-from trm.report.tables import bits
 from trm.results.comparing import Subject, differences, paired
-from trm.results.files import write_json
+from trm.results.files import bits, write_json
 from trm.results.statistics import mcnemar
 from trm.train import run_training
 

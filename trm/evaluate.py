@@ -22,9 +22,9 @@ from trm.inference.record import record_evaluation
 from trm.models.recursion import RecursiveModel
 from trm.report.compute import against_compute, compute_table, plot_compute
 from trm.report.diagnostics import diagnostic_tables, diagnostics
-from trm.report.tables import accuracies, bits, pass_rows, pass_table, result_table
+from trm.report.tables import accuracies, pass_rows, pass_table, result_table
 from trm.report.thinking import thinking
-from trm.results.files import FORMAT, birth_certificate, write_json
+from trm.results.files import FORMAT, birth_certificate, bits, write_json
 from trm.results.keeping import keep
 from trm.support.command_line import progress_bar
 from trm.support.devices import Precision, pick_device, pick_precision

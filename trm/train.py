@@ -16,9 +16,9 @@ from trm.data.puzzles import Puzzles
 from trm.inference.evaluation import Evaluation, evaluate
 from trm.models.recursion import RecursiveModel
 from trm.report import run
-from trm.report.tables import accuracies, bits, result_table
+from trm.report.tables import accuracies, result_table
 from trm.report.thinking import thinking
-from trm.results.files import read_result, write_json
+from trm.results.files import bits, read_result, write_json
 from trm.support.build import build
 from trm.support.devices import why_precision
 from trm.tasks.base import Task

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from rich.table import Table
-from torch import Tensor
 
 from trm.inference.evaluation import Evaluation
 from trm.report.fitting import Fitting
@@ -25,16 +23,6 @@ def accuracies(evaluation: Evaluation) -> list[dict[str, Any]]:
             row |= accuracy(name, hits[index], n)
         rows.append(row | {"cell_accuracy": cell / n})
     return rows
-
-
-def bits(which: Tensor | None) -> str | None:
-    """Write a (puzzles,) bool as hexadecimal digits, eight puzzles for two of them."""
-    return None if which is None else np.packbits(which.numpy()).tobytes().hex()
-
-
-def from_bits(digits: str, n: int) -> np.ndarray:
-    """Read what ``bits`` wrote: (n,) bool."""
-    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=n).astype(bool)
 
 
 def result_table(evaluation: Evaluation, title: str) -> Fitting:

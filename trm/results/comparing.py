@@ -9,8 +9,7 @@ import numpy as np
 
 from trm.checkpoints.continuing import CAME_LATER, flat
 from trm.inference.compute import Compute
-from trm.report.tables import from_bits
-from trm.results.files import read_result
+from trm.results.files import from_bits, read_result
 from trm.results.statistics import mcnemar
 from trm.support.errors import InputError
 

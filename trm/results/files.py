@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from trm.support.errors import InputError
@@ -82,3 +83,13 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def bits(which: torch.Tensor | None) -> str | None:
+    """Write a (puzzles,) bool as hexadecimal digits, eight puzzles for two of them."""
+    return None if which is None else np.packbits(which.numpy()).tobytes().hex()
+
+
+def from_bits(digits: str, n: int) -> np.ndarray:
+    """Read what ``bits`` wrote: (n,) bool."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(digits), np.uint8), count=n).astype(bool)
