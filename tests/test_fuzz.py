@@ -40,8 +40,9 @@ from trm.data.arc.files import read_subset
 from trm.data.files import read_csv
 from trm.describe import main as describe
 from trm.solve import main as solve
+from trm.support.streams import decoded
 from trm.tasks import Maze, Sudoku
-from trm.tasks.reading import Reader, decoded
+from trm.tasks.reading import Reader
 
 SECONDS = 20  # of the processor: far more than any input should take, far less than a hang
 MOST_SECONDS = 300  # on the clock, where other processes may be in the way

@@ -19,8 +19,9 @@ from trm.inference.compute import Compute
 from trm.inference.solver import Solution, Solver
 from trm.support.command_line import progress_bar
 from trm.support.errors import InputError
+from trm.support.streams import as_they_come
 from trm.tasks import Sudoku
-from trm.tasks.reading import Reader, Reading, as_they_come
+from trm.tasks.reading import Reader, Reading
 
 SOLVED = "1234341221434321"
 WITHIN_S = 120  # on a machine that has other work to do

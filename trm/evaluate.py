@@ -1,7 +1,6 @@
 """Evaluate a checkpoint: ``python -m trm.evaluate checkpoint=... limit=200``."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from trm.report.thinking import thinking
 from trm.results.files import FORMAT, birth_certificate, bits, write_json
 from trm.results.keeping import keep
 from trm.support.command_line import progress_bar
-from trm.support.devices import Precision, pick_device, pick_precision
+from trm.support.devices import Precision, machine_memory, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least
 from trm.support.files import check_writable
 from trm.support.sections import Section, read, resolved
@@ -81,7 +80,7 @@ class EvaluationConfig:
     def _check_files(self) -> None:
         files = {name: Path(path) for name, path in self.files.items()}
         for name, path in files.items():
-            _try_to_write(path, f"{name}=")
+            check_writable(path, f"{name}=")
         if len({path.resolve() for path in files.values()}) < len(files):
             same = " ".join(f"{name}={path}" for name, path in files.items())
             raise InputError(f"{same} are to be different files; rename one")
@@ -99,19 +98,6 @@ class EvaluationConfig:
         asked = {"output": self.output, "plot": self.plot, "submission": self.submission}
         named = {name: path for name, path in asked.items() if path is not None}
         return {name: path for name, path in named.items() if (name, path) != ("output", _AUTO)}
-
-
-def _try_to_write(path: Path, named: str) -> None:
-    """Refuse, before any work, a file that could not be written in the end."""
-    try:
-        check_writable(path, named)
-        beside = path.with_name(f".{path.name}.part")  # as written_whole will
-        beside.touch()
-        beside.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{named}{path} cannot be written: {error.strerror}; name a file in a folder of yours"
-        ) from None
 
 
 @dataclass(frozen=True)
@@ -181,14 +167,13 @@ class EvaluationRequest:
         puzzles, steps = len(self.puzzles), self.compute.max_steps
         assert steps is not None, "for_model fills it in"
         needed = _BYTES * puzzles * steps * self.compute.trajectories
-        if hasattr(os, "sysconf"):  # Windows does not say
-            memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-            if needed > memory:
-                raise InputError(
-                    f"compute.max_steps={steps} of {puzzles} puzzles are {needed / 1e9:,.0f} GB of "
-                    f"numbers and the machine has {memory / 1e9:,.0f} GB; take fewer steps, or "
-                    f"fewer puzzles with limit"
-                )
+        memory = machine_memory()
+        if memory is not None and needed > memory:
+            raise InputError(
+                f"compute.max_steps={steps} of {puzzles} puzzles are {needed / 1e9:,.0f} GB of "
+                f"numbers and the machine has {memory / 1e9:,.0f} GB; take fewer steps, or fewer "
+                f"puzzles with limit"
+            )
 
     @property
     def puzzles(self) -> Puzzles:

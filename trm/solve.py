@@ -20,6 +20,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
 
+from trm.checkpoints.layouts.published import identifier_names
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
@@ -27,8 +28,9 @@ from trm.inference.solver import Solution, Solver, default_compute
 from trm.support.command_line import add_settings, command, progress_bar, settings_of
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
+from trm.support.streams import as_they_come, decoded
 from trm.tasks.base import PAD, Task
-from trm.tasks.reading import Reading, as_they_come, decoded
+from trm.tasks.reading import Reading
 
 _AT_ONCE = 2048  # lines that are read before they are solved
 _DRAWN = 4  # so many puzzles are drawn; more of them get a line each
@@ -88,9 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per puzzle")
     parser.add_argument("--picture", type=Path, help="a .png or .gif of how one puzzle is solved")
-    parser.add_argument(
-        "--id", default="0", help="puzzle identifier, for ARC: its number, or its name (0)"
-    )
+    parser.add_argument("--id", help="puzzle identifier, for ARC: its number, or its name (0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     parser.add_argument(
         "--precision",
@@ -132,7 +132,10 @@ def _run(options: argparse.Namespace) -> int:
         settings=settings_of(options),
         **changes,
     )
-    options.id = _identifier(options.id, solver, Path(options.checkpoint).expanduser())
+    if options.id is None:  # the names of a large table take a while to read
+        options.id = 0
+    else:
+        options.id = _identifier(options.id, solver, Path(options.checkpoint).expanduser())
     if options.picture is not None:
         _draw(solver, options)
     counts, start = Counter[str](), time.perf_counter()
@@ -175,7 +178,9 @@ def _identifier(text: str, solver: Solver, model: Path) -> int:
         raise InputError(f"--id {text} says nothing to this model, which has no identifiers")
     if text in solver.names:
         return int(solver.names[text])
-    names = _names((model if model.is_dir() else model.parent) / "identifiers.json")
+    table = solver.model.identifiers
+    beside = (model if model.is_dir() else model.parent) / "identifiers.json"
+    names = [] if table is None else identifier_names(beside, len(table.weights)) or []
     if text in names:
         return names.index(text)
     if number is None:
@@ -184,17 +189,6 @@ def _identifier(text: str, solver: Solver, model: Path) -> int:
             f"training data beside it, or give the number, data.votes.names.index({text!r})"
         )
     return number
-
-
-def _names(file: Path) -> list[str]:
-    """Return the names of all identifiers in their order; none if there is no such file."""
-    if not file.is_file():
-        return []
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read ({error}); it lists names, as JSON") from None
-    return names if isinstance(names, list) else []
 
 
 def _progress(

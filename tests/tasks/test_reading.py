@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from trm.support.errors import InputError
+from trm.support.streams import decoded
 from trm.tasks.arc import Arc
 from trm.tasks.base import Task
 from trm.tasks.maze import Maze
-from trm.tasks.reading import Reader, Reading, decoded
+from trm.tasks.reading import Reader, Reading
 from trm.tasks.sudoku import Sudoku
 
 PUZZLE = "..3.2.6..9..3.5..1..18.64....81.29..7.......8..67.82....26.95..8..2.3..9..5.1.3.."

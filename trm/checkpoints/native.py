@@ -18,6 +18,7 @@ from torch import Tensor
 from trm.checkpoints.torch_files import read_torch
 from trm.models.recursion import RecursiveModel
 from trm.support.build import build
+from trm.support.devices import machine_memory
 from trm.support.errors import InputError
 from trm.tasks.base import Task
 
@@ -123,10 +124,8 @@ def build_model(config: dict[str, Any], task: Task) -> RecursiveModel:
     """
     empty = empty_model(config, task)
     needed = 4 * (empty.size + (empty.identifiers.weights.numel() if empty.identifiers else 0))
-    if not hasattr(os, "sysconf"):  # Windows does not say
-        return _build(config, task)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
+    memory = machine_memory()
+    if memory is not None and needed > memory:
         raise InputError(
             f"the model needs {needed / 1e9:.1f} GB, this machine has {memory / 1e9:.1f}; make "
             f"model.dim, model.layers or model.identifiers smaller"

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hydra.types import RunMode
 from trm.checkpoints.native import best_of
 from trm.results.files import write_json
 from trm.support.errors import InputError
+from trm.support.files import timestamp
 
 
 def run_of(checkpoint: str | Path) -> Path | None:
@@ -53,7 +53,7 @@ def keep(contents: dict[str, Any], checkpoint: str, task_name: str) -> Path | No
 def _places(checkpoint: str, task_name: str) -> Iterator[Path]:
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         yield Path(HydraConfig.get().runtime.output_dir, "evaluation.json")
-    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3] + ".json"
+    name = f"{timestamp()}.json"
     if run := run_of(checkpoint):
         yield run / "evaluations" / name
     yield Path("logs", task_name, "evaluations", name)

@@ -1,7 +1,8 @@
-"""Which device to use and in which precision, and how much memory was in use there."""
+"""Which device to use and in which precision, and how much memory there is and was in use."""
 
 import contextlib
 import ctypes
+import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -80,6 +81,13 @@ def autocast(device: torch.device | str, precision: str) -> AbstractContextManag
     device = torch.device(device)
     dtype = _AUTOCAST.get(pick_precision(precision, device))
     return torch.autocast(device.type, dtype) if dtype else nullcontext()
+
+
+def machine_memory() -> int | None:
+    """Return how many bytes of memory the machine has; None where nobody says, as on Windows."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def keep_freed_memory() -> bool:

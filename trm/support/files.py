@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
@@ -51,10 +52,17 @@ def check_writable(path: Path, named: str) -> None:
     ``named`` is what stands before it on the command line, such as ``output=``.
 
     Raises:
-        InputError: it is a folder, or its folder is missing or closed
+        InputError: it is a folder, or its folder is missing or closed, or no folder
     """
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{named}{path} cannot be written; name a file in a folder of yours")
+    remedy = "name a file in a folder of yours"
+    try:
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{named}{path} cannot be written; {remedy}")
+        part = _part_of(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise InputError(f"{named}{path} cannot be written: {error.strerror}; {remedy}") from None
 
 
 @contextmanager
@@ -66,7 +74,7 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     Raises:
         InputError: the disk is full, or does not let us write
     """
-    part = path.with_name(f".{path.name}.part")
+    part = _part_of(path)
     try:
         with open(part, "wb") as file:
             yield file
@@ -78,3 +86,13 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _part_of(path: Path) -> Path:
+    """Return where a file lies while it is written."""
+    return path.with_name(f".{path.name}.part")
+
+
+def timestamp() -> str:
+    """Return a name of now, to the millisecond so that what begins together differs."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3]

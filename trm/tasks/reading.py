@@ -1,44 +1,31 @@
 """Puzzles as people write them: in lists, in grids, with rulers, comments and other blanks."""
 
-import codecs
-import json
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import BufferedReader, TextIOWrapper
-from itertools import chain
 from math import isqrt
-from queue import Empty, Queue
-from threading import Thread
 from typing import Any
 
 import numpy as np
 
 from trm.support.errors import InputError
 from trm.tasks.base import Task
+from trm.tasks.json_puzzles import ANSWERS, CELL, NAMES, lines_of, with_json
 
 _RULER = set("-+=|─┼│═╪╬━┿ ")
 _BETWEEN_SYMBOLS = str.maketrans("", "", " \t,;")
 _BARS = str.maketrans("", "", "|│")
-_SPACES = str.maketrans(dict.fromkeys("\u00a0\u2007\u202f", " "))  # that do not break a line
 _SEPARATORS = ",", ";", ":", "|", "\t", None  # None: any run of spaces
 _BETWEEN_CELLS = ",", ";", "\t"  # with nothing between two of them where a cell is empty
 _BETWEEN_PIECES = re.compile(r"[\s,;/|│]+"), re.compile(r"[,;/|│]+")  # a space may be a cell
-_NAMES = {"puzzle", "puzzles", "question", "quiz", "quizzes", "input", "sudoku", "grid", "maze"}
-_ANSWERS = {"solution", "solutions", "answer", "answers", "output"}
 _COMMENT = re.compile(r"\s*(//|;|%|\[[^\"]*$|#)")
 _TRAILING = re.compile(r"\s+(#|//).*$")
 _NUMBER = re.compile(r"[\s#:.\d]+$")  # of a heading such as Grid 01
 _VERDICT = re.compile(r"\s*(valid|already solved|not solved|not checked|unsolvable)([;:,]|$)")
-_IN_JSON = re.compile(r'\s*([\[\]{}"]|[\d\s,nul]*$)')  # a line amid a JSON text of several
-_CELL = 2  # symbols of a cell in JSON at most
 _DRAWN = re.compile(r"\s*puzzle\s{2,}(?=answer\s*$)")  # the heading of two drawings side by side
 _BETWEEN = 4  # spaces between two such drawings
 _SPACED = re.compile(r"\s*\S(\s+\S)*\s*")  # every symbol alone
 _QUOTES = "\"'"
-_MORE_WITHIN_S = 0.02  # whoever writes many puzzles has written the next ones by then
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Reader:
         """Yield what is found, in order, as soon as it is complete."""
         grid = _Grid(self)
         opening = tuple({"[", "{"} - self.task.symbols.keys())
-        for number, some, found in _with_json(lines, opening):
+        for number, some, found in with_json(lines, opening):
             line = some[0]
             if found is not None:
                 yield from grid.rest()
@@ -161,7 +148,7 @@ class Reader:
             except InputError as error:
                 yield Reading(name, text, problem=str(error))
             return
-        readings = [replace(each, name=name) for each in self.read(_lines_of(found))]
+        readings = [replace(each, name=name) for each in self.read(lines_of(found))]
         problem = 'no puzzle in this JSON; write {"puzzle": "..."}, or a list of puzzles'
         yield from readings or [Reading(name, text, problem=problem)]
 
@@ -235,7 +222,7 @@ class Reader:
         """Say why a line cannot be read, by what comes nearest to a puzzle in it."""
         fields = [field for some in _fields(line) for field in some]
         pieces = [] if " " in self.task.symbols else _BETWEEN_PIECES[0].split(line.strip())
-        apart = len(pieces) > 1 and all(len(piece) <= _CELL for piece in pieces)
+        apart = len(pieces) > 1 and all(len(piece) <= CELL for piece in pieces)
         text = "".join(piece[-1:] or "." for piece in pieces) if apart else line
         text = next((field for field in fields if len(field) == self.task.cells), text)
         task = self._of_size(len(text))
@@ -364,7 +351,7 @@ def _is_heading(line: str) -> bool:
     words = {word.strip(_QUOTES + " ").lower() for word in re.split(r"[,;\t]", line.strip())}
     if len(words) == 1:
         words = {_NUMBER.sub("", word) for word in words}
-    return bool(words & (_NAMES | _ANSWERS))
+    return bool(words & (NAMES | ANSWERS))
 
 
 def _cells(line: str) -> Iterator[list[str]]:
@@ -382,126 +369,3 @@ def _without_aliases(task: Task, text: str) -> str:
     """Write what the aliases of a task mean in its own symbols."""
     aliases = {ord(a): task.decode(np.array([token])) for a, token in task.aliases.items()}
     return task.respelled(text).translate(aliases)
-
-
-def _with_json(
-    lines: Iterable[str], opening: tuple[str, ...]
-) -> Iterator[tuple[int, list[str], Any]]:
-    """Yield the number of each line, the line, and None; of a JSON text all lines and its value."""
-    held: list[str] = []
-    number = depth = 0
-    for number, line in enumerate(lines, start=1):
-        line = line.rstrip("\r\n").removeprefix("\ufeff").translate(_SPACES)
-        if not held and not line.lstrip().startswith(opening):
-            yield number, [line], None
-            continue
-        held.append(line)
-        depth += sum(line.count(bracket) for bracket in "[{")
-        depth -= sum(line.count(bracket) for bracket in "]}")
-        if depth <= 0 or not _IN_JSON.match(line):
-            yield from _parsed(number, held)
-            held, depth = [], 0
-    yield from _parsed(number, held)
-
-
-def _parsed(last: int, lines: list[str]) -> Iterator[tuple[int, list[str], Any]]:
-    """Yield lines as one JSON text, or one by one if they are none."""
-    first = last - len(lines) + 1
-    try:
-        found = json.loads("\n".join(lines))
-    except (ValueError, RecursionError):
-        yield from ((first + i, [line], None) for i, line in enumerate(lines))
-    else:
-        yield first, lines, found
-
-
-def _lines_of(found: Any) -> list[str]:
-    """Write the puzzles of a JSON value as lines, each with its solution if one stands beside."""
-    if isinstance(found, str):
-        return found.splitlines()
-    if isinstance(found, dict):
-        named = {str(name).lower(): value for name, value in found.items()}
-        puzzles, answers = (
-            next((_in_one_line(named[name]) for name in sorted(names) if name in named), [])
-            for names in (_NAMES, _ANSWERS)
-        )
-        if len(puzzles) == len(answers):
-            puzzles = [f"{one}\t{other}" for one, other in zip(puzzles, answers, strict=True)]
-        return puzzles or _lines_of([each for each in found.values() if not _is_cell(each)])
-    if not isinstance(found, list):
-        return []
-    if found and all(_is_cell(each) for each in found):
-        return [",".join("" if each is None else str(each) for each in found)]
-    return [*chain.from_iterable(map(_lines_of, found))]
-
-
-def _in_one_line(found: Any) -> list[str]:
-    """Write a puzzle of a JSON object as one line, be it a grid; or several as their lines."""
-    lines, is_list = _lines_of(found), isinstance(found, list)
-    is_grid = is_list and all(isinstance(row, list) and len(row) == len(found) for row in found)
-    cells = ",".join(lines).split(",") if is_grid or (is_list and len(lines) == 1) else []
-    if not cells:
-        return lines
-    plain = all(len(cell) <= 1 for cell in cells)
-    return ["".join(cell or "." for cell in cells) if plain else ",".join(cells)]
-
-
-def _is_cell(found: Any) -> bool:
-    short = isinstance(found, str | int) and len(str(found)) <= _CELL
-    return found is None or (short and not isinstance(found, bool))
-
-
-def decoded(stream: BufferedReader) -> Iterator[str]:
-    """Yield the lines of a file or pipe, whatever of UTF-8 and UTF-16 it is written in.
-
-    What is neither is read with a sign in the place of each foreign byte.
-    """
-    start = stream.peek(2)[:2]
-    utf16 = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    text = TextIOWrapper(stream, "utf-16" if utf16 else "utf-8-sig", errors="replace")
-    try:
-        yield from text
-    finally:
-        text.detach()  # whoever opened the stream closes it
-
-
-def as_they_come(readings: Iterator[Reading], most: int) -> Iterator[list[Reading]]:
-    """Yield what is there in groups of at most so many, as soon as there is anything.
-
-    Another thread reads on, at most as many ahead. It ends with the process, so a pipe that stays
-    silent holds nobody back.
-
-    Raises:
-        Exception: whatever reading raises
-    """
-    waiting: Queue[Reading | _End] = Queue(most)
-    Thread(target=_read_on, args=(readings, waiting), daemon=True).start()
-    end: _End | None = None
-    while end is None:
-        group, until = [waiting.get()], time.monotonic() + _MORE_WITHIN_S
-        with suppress(Empty):
-            while len(group) < most and isinstance(group[-1], Reading):
-                group.append(waiting.get(timeout=max(until - time.monotonic(), 0)))
-        last = group[-1]
-        end = last if isinstance(last, _End) else None
-        if part := [each for each in group if isinstance(each, Reading)]:
-            yield part
-    if end.error is not None:
-        raise end.error
-
-
-@dataclass(frozen=True)
-class _End:
-    """What ended the reading: an error, or nothing but the last line."""
-
-    error: Exception | None = None
-
-
-def _read_on(readings: Iterator[Reading], waiting: "Queue[Reading | _End]") -> None:
-    try:
-        for reading in readings:
-            waiting.put(reading)
-    except Exception as error:  # raised in the thread that waits
-        waiting.put(_End(error))
-    else:
-        waiting.put(_End())

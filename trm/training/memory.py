@@ -1,6 +1,5 @@
 """Whether a training step fits into memory, told before it is tried."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from trm.models.recursion import RecursiveModel
 from trm.support.batched import Batched
+from trm.support.devices import machine_memory
 from trm.support.errors import InputError
 from trm.training.acceleration import rehearse
 from trm.training.module import DeepSupervision
@@ -101,18 +101,19 @@ def free_bytes(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    found = [_of_machine()]
+    machine = _of_machine()
+    found = [] if machine is None else [machine]
     for limit, used in _LIMITS:
         with suppress(OSError, ValueError):  # no limit is a word, or no file at all
             most, now = (int((_GROUPS / name).read_text()) for name in (limit, used))
             found.append(most - now)
-    return min(found)
+    return min(found, default=None)
 
 
-def _of_machine() -> int:
+def _of_machine() -> int | None:
     """Return what is free by what the system says, or else all that the machine has."""
     with suppress(OSError):
         for line in Path("/proc/meminfo").read_text().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine_memory()

@@ -4,7 +4,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,6 +12,7 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from trm.support.errors import InputError
+from trm.support.files import timestamp
 from trm.training.config import TrainingConfig
 
 LOCK = ".lock"  # in a run's folder, held while a process trains there
@@ -47,7 +47,7 @@ def run_folder(config: TrainingConfig, task_name: str) -> Path:
         return folder
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return Path(HydraConfig.get().runtime.output_dir)
-    return Path("logs", task_name, "runs", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"[:-3])
+    return Path("logs", task_name, "runs", timestamp())
 
 
 @contextmanager

@@ -260,7 +260,7 @@ class _File:
 
     def rows(self, table: Tensor) -> Tensor:
         """Return the wanted identifier rows; a table of none is one row of zeros."""
-        names = _names(self.path.parent / "identifiers.json", len(table))
+        names = identifier_names(self.path.parent / "identifiers.json", len(table))
         if "identifiers" not in self.given:
             if len(table) > 1 and names is None and not self.knows_rows:
                 self.assumed.append(
@@ -312,14 +312,18 @@ def _opened(path: Path, contents: Contents, given: Mapping[str, Any]) -> _File:
     return _File(path, kind, weights, table, given, config, assumed)
 
 
-def _names(file: Path, count: int) -> list[str] | None:
-    """Read the names of the identifier rows, if they lie beside the file."""
+def identifier_names(file: Path, count: int) -> list[str] | None:
+    """Read the names of so many identifier rows from ``identifiers.json``; None if it is not there.
+
+    Raises:
+        InputError: a file that cannot be read, or with another number of names
+    """
     if not file.is_file():
         return None
     try:
         names = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is no JSON: {error}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read, it is no JSON: {error}") from None
     if not isinstance(names, list) or len(names) != count:
         raise InputError(f"{file} must list one name for each of the {count} rows")
     return names
