@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 _TEX = {"%": r"\%", "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "≠": r"$\neq$", "≈": r"$\approx$"}
-_TEX |= {"×": r"$\times$", "–": "--", "₂": "$_2$", "~": r"\textasciitilde{}"}
+_TEX |= {"×": r"$\times$", "–": "--", "₂": "$_2$", "†": r"$\dagger$", "~": r"\textasciitilde{}"}
 _TEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
 _TEX |= {letter: rf"\{letter}" for letter in "_&$#{}"}
 

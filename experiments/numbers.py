@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.table import Cell, Column, Row, Table, size_and_depth
+from experiments.tuning import TUNING, Outcome, Search
 from trm.results.files import from_bits
 from trm.support.errors import InputError
 
@@ -28,6 +30,7 @@ class Line:
         parameters: of our model; None if quoted
         depth: effective depth of our model; None if quoted
         is_reference: whether the others are compared with it
+        tuning: what is known of its learning rate, if that was searched
         paper: the paper's number in %, a word such as OOM, or None
         paper_gain: the paper's difference to its reference, in points
         gain: ours
@@ -46,6 +49,7 @@ class Line:
     gain: float | None = None
     p_puzzles: float | None = None
     p_seeds: float | None = None
+    tuning: Outcome | None = None
 
     @property
     def values(self) -> list[float]:
@@ -123,27 +127,39 @@ def interval(result: Mapping[str, Any]) -> tuple[float, float]:
     return 100 * low, 100 * high
 
 
-def lines(table: Table, found: Recorded) -> dict[str, list[Line]]:
-    """Return the lines of each column of a table, compared with the column's reference."""
-    return {column.name: _column(table, column, found) for column in table.columns}
+def lines(table: Table, found: Recorded, tuning: Path = TUNING) -> dict[str, list[Line]]:
+    """Return the lines of each column of a table, compared with the column's reference.
+
+    Args:
+        table: at one scale
+        found: results
+        tuning: folder of what searches found
+    """
+    return {column.name: _column(table, column, found, tuning) for column in table.columns}
 
 
-def _column(table: Table, column: Column, found: Recorded) -> list[Line]:
-    made = [_line(table, row, column, found) for row in table.rows]
+def _column(table: Table, column: Column, found: Recorded, tuning: Path) -> list[Line]:
+    made = [_line(table, row, column, found, tuning) for row in table.rows_of(column)]
     reference = next((line for line in made if line.is_reference), None)
     return made if reference is None else [_compared(line, reference) for line in made]
 
 
-def _line(table: Table, row: Row, column: Column, found: Recorded) -> Line:
+def _line(table: Table, row: Row, column: Column, found: Recorded, tuning: Path) -> Line:
     is_reference = table.reference.get(column.name) == row.name
     paper = row.paper.get(column.beside)
     paper = float(paper) if isinstance(paper, int) else paper
     if row.quoted:
         return Line(row, column, (), None, None, is_reference, paper)
     cell = table.cell(row, column)
-    return Line(
-        row, column, results_of(cell, found), *size_and_depth(cell.config), is_reference, paper
-    )
+    size, depth = size_and_depth(cell.config)
+    if table.tune is None:
+        return Line(row, column, results_of(cell, found), size, depth, is_reference, paper)
+    search = Search(cell, table.tune, tuning)
+    tuned = search.tuned()
+    # At the recipe's own rate it may stand in another table; here it is not run until tuned.
+    results = () if tuned is None else results_of(tuned, found)
+    outcome = search.outcome()
+    return Line(row, column, results, size, depth, is_reference, paper, tuning=outcome)
 
 
 def results_of(cell: Cell, found: Recorded) -> tuple[dict[str, Any], ...]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from experiments.formats import csv_text, latex, markdown, tex
 from experiments.numbers import Line, Recorded, lines
-from experiments.table import HERE, Table, names, read_table, recorded, scales
+from experiments.table import HERE, Table, Tune, names, read_table, recorded, scales
+from experiments.tuning import SEED
 from trm.commands import fail
 from trm.report.plots import Dots, dots
 from trm.support.errors import InputError
@@ -24,6 +25,7 @@ DOCUMENTS = (HERE.parent / "README.md", HERE / "README.md")
 
 _NOT_RUN = "not run"
 _MARKS = {True: " ≠", False: " ≈", None: ""}
+_EDGE = "†"
 _MEASURES = {
     "exact": "Exact accuracy on test puzzles in %, after the last supervision step",
     "pass@2": "Share of test tasks in % that one of two voted answers solves",
@@ -53,7 +55,7 @@ def rendered(name: str, scale: str, found: Recorded) -> dict[str, str]:
 
 
 def _texts(table: Table, of: dict[str, list[Line]]) -> dict[str, str]:
-    return {"md": _markdown(table, of), "tex": _latex(table, of), "csv": _csv(of)}
+    return {"md": _markdown(table, of), "tex": _latex(table, of), "csv": _csv(table, of)}
 
 
 def _cells(line: Line, scale: str) -> list[str]:
@@ -66,6 +68,7 @@ def _cells(line: Line, scale: str) -> list[str]:
         line.row.label + (" (quoted)" if quoted else ""),
         str(line.row.paper.get("parameters", "–")) if quoted else f"{line.parameters:,}",
         "–" if line.depth is None else str(line.depth),
+        _rate(line),
         _number(line.paper),
         _signed(line.paper_gain),
         ours,
@@ -80,11 +83,48 @@ def _cells(line: Line, scale: str) -> list[str]:
 
 def _headings(scale: str) -> list[str]:
     beside = ["ours − paper"] if scale == "paper" else []
-    return ["", "parameters", "depth", "paper %", "Δ", "ours %", "Δ", *beside, "seeds", "min"]
+    return [
+        "",
+        "parameters",
+        "depth",
+        "rate",
+        "paper %",
+        "Δ",
+        "ours %",
+        "Δ",
+        *beside,
+        "seeds",
+        "min",
+    ]
 
 
 def _number(value: float | str | None) -> str:
     return f"{value:.1f}" if isinstance(value, float) else value or "–"
+
+
+def _rate(line: Line) -> str:
+    """Write a learning rate that was searched as configs write it, such as 6e-3."""
+    if line.tuning is None or line.tuning.rate is None:
+        return "–"
+    digits, exponent = f"{line.tuning.rate:.2e}".split("e")
+    mark = _EDGE if line.tuning.at_edge else ""
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}{mark}"
+
+
+def _searched(tune: Tune, of: dict[str, list[Line]]) -> str:
+    """Say how the learning rates of a table were chosen and what that took."""
+    known = [line.tuning for column in of.values() for line in column if line.tuning is not None]
+    minutes = sum({outcome.recipe: outcome.minutes for outcome in known}.values())
+    factors = ", ".join(f"{factor:g}" for factor in sorted(tune.factors))
+    words = f" (with {' '.join(tune.overrides)})" if tune.overrides else ""
+    text = (
+        f"Rate: of {factors} times the recipe's own `optimizer.lr` the one whose run{words} did "
+        f"best on validation puzzles, of equals the middle one; one run of each with seed {SEED}, "
+        f"no test puzzle looked at, {minutes:.0f} min for all."
+    )
+    if any(outcome.at_edge for outcome in known):
+        text += f" {_EDGE}: the highest or lowest rate tried; a better one may lie beyond."
+    return text
 
 
 def _signed(points: float | None) -> str:
@@ -142,7 +182,8 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
         text += markdown(*_grid(column, table.scale))
         text += f"\n{_made_by(column)}\n\n"
-    return text + _MEASURES[table.columns[0].measure] + _NOTE + "\n"
+    searched = " " + _searched(table.tune, of) if table.tune else ""
+    return text + _MEASURES[table.columns[0].measure] + _NOTE + searched + "\n"
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
@@ -150,7 +191,7 @@ def _latex(table: Table, of: dict[str, list[Line]]) -> str:
     for name, column in of.items():
         headings, rows, bold = _grid(column, table.scale)
         text += latex([name, *headings[1:]], rows, bold) + f"% {tex(_made_by(column))}\n"
-    return text
+    return text + (f"% {tex(_searched(table.tune, of))}\n" if table.tune else "")
 
 
 _CSV: dict[str, Callable[[Line], object]] = {
@@ -181,9 +222,16 @@ _CSV: dict[str, Callable[[Line], object]] = {
 }
 
 
-def _csv(of: dict[str, list[Line]]) -> str:
+_CSV_TUNED: dict[str, Callable[[Line], object]] = {
+    "rate": lambda line: line.tuning and line.tuning.rate,
+    "rate_at_edge": lambda line: line.tuning and line.tuning.rate and line.tuning.at_edge,
+}
+
+
+def _csv(table: Table, of: dict[str, list[Line]]) -> str:
     found = [line for column in of.values() for line in column]
-    return csv_text(_CSV, ([read(line) for read in _CSV.values()] for line in found))
+    told = _CSV | _CSV_TUNED if table.tune else _CSV
+    return csv_text(told, ([read(line) for read in told.values()] for line in found))
 
 
 def plot(table: Table, of: dict[str, list[Line]], path: Path, says: str) -> None:

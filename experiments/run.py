@@ -5,6 +5,8 @@
 ``processes=2`` trains two rows side by side, each with ``threads`` threads; ``dry=true`` prints the
 commands and trains nothing. What has a result is not trained again, and a run that was stopped goes
 on from its last checkpoint. Several runners may share a table: each run is trained by one of them.
+``tune=true`` first searches, for a table whose file has a key ``tune``, the learning rate of every
+row (see ``tuning.py``); without it such a table trains the rows whose rates are known.
 The paper's scale needs the paper's puzzles: ``data_path=FOLDER`` (with ``column=…``, where a table
 has several).
 On a cluster Hydra's launchers carry the rows, one job for each:
@@ -24,7 +26,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.runner import Job, Runner
-from experiments.table import HERE, Cell, Table, read_table, recorded
+from experiments.table import HERE, Cell, Table, data_checksum, read_table, recorded
+from experiments.tuning import SEED, searches
 from trm.commands import run_command
 from trm.support.build import check_types, nearest
 from trm.support.errors import InputError, check_at_least
@@ -37,7 +40,9 @@ _TYPES = {
     "threads": int,
     "data_path": str | None,
     "dry": bool,
+    "tune": bool,
     "results": str,
+    "tuning": str,
     "runs": str,
 }
 ConfigStore.instance().store("experiments_run", OmegaConf.load(HERE / "run.yaml"))
@@ -81,6 +86,25 @@ def jobs(cells: list[Cell], seeds: list[int], runs: Path) -> list[Job]:
     return list(found.values())
 
 
+def trials(cells: list[Cell], runs: Path, tuning: Path) -> list[Job]:
+    """List what is to be trained to find learning rates, recipe by recipe, each once."""
+    found: dict[tuple[str, float], Job] = {}
+    for search in searches(cells, tuning):
+        for rate in search.rates:
+            cell = search.trial(rate)
+            folder = runs / f"{cell.recipe[:12]}_seed{SEED}"
+            found.setdefault((search.base.recipe, rate), Job(cell, SEED, folder, search))
+    return list(found.values())
+
+
+def at_their_rates(cells: list[Cell], tuning: Path, check_data: bool) -> list[Cell]:
+    """Return the cells as they are to be trained, without those whose rates are not known."""
+    found: list[Cell | None] = [cell for cell in cells if cell.tune is None]
+    for search in searches(cells, tuning):
+        found.append(search.tuned(data_checksum(search.cell.config) if check_data else None))
+    return [cell for cell in found if cell is not None]
+
+
 def _lacks_data(cell: Cell) -> bool:
     return bool(cell.config.data.get("path", "") is None)
 
@@ -113,21 +137,36 @@ def _main(cfg: DictConfig) -> None:
         for cell in wanted(read_table(name, settings["scale"]), rows, columns)
     ]
     cells = [_with_data(cell, settings["data_path"]) for cell in cells]
-    work = jobs(cells, seeds, Path(settings["runs"]))
+    results, runs, tuning = (Path(settings[name]) for name in ("results", "runs", "tuning"))
+    if SEED in seeds and any(cell.tune for cell in cells):
+        raise InputError(f"seed {SEED} is that of searches for learning rates; take another")
+    if settings["tune"] and not any(cell.tune for cell in cells):
+        raise InputError("tune=true, but no file of these tables has a key tune; leave it out")
+    first = trials(cells, runs, tuning) if settings["tune"] else []
+
+    def of_rows() -> list[Job]:
+        ready = at_their_rates(cells, tuning, check_data=not settings["dry"])
+        if lacking := len(cells) - len(ready):
+            words = [word for word in sys.argv[1:] if not word.startswith(("tune=", "dry="))]
+            command = shlex.join(["python", "-m", "experiments.run", *words, "tune=true"])
+            print(f"{lacking} of {len(cells)} rows are not tuned yet: {command}", file=sys.stderr)
+        return jobs(ready, seeds, runs)
+
     if settings["dry"]:
-        done = recorded(Path(settings["results"]))
+        done = recorded(results)
+        work = first + of_rows()
         for job in work:
             for command in job.commands():
                 print(shlex.join(command))
-        lacking = sum(job.key not in done for job in work)
+        lacking = sum(not (job.tried() if job.search else job.key in done) for job in work)
         print(f"{len(work)} runs, {lacking} without a result", file=sys.stderr)
         if any(_lacks_data(job.cell) for job in work):
             print("they need their puzzles: data_path=FOLDER", file=sys.stderr)
         return
-    runner = Runner(Path(settings["results"]), settings["processes"], settings["threads"])
+    runner = Runner(results, settings["processes"], settings["threads"])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, runner.stop)
-    runner.run(work)
+    runner.run(first, of_rows)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from types import FrameType
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from experiments.numbers import value
 from experiments.table import Cell, data_checksum, file_name, identity, recipe_hash, recorded
-from trm.results.files import read_result, write_json
+from experiments.tuning import Search
+from trm.results.files import birth_certificate, read_result, write_json
 from trm.support.errors import InputError, Stopped
 from trm.training.run_folder import LOCK
 
@@ -25,15 +28,21 @@ _LOOK_EVERY_S = 0.5
 # Of a run's config, what says where it ran and nothing about the number.
 _LEFT_OUT = ("run_dir", "ckpt_path", "logger", "debug")
 _IN_USE = "in use by another process"  # as a run says whose folder is locked
+_DIVERGED = "not finite at step"  # as a run says whose rate is too high
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a recipe with a seed, and the folder it runs in."""
+    """One run: a recipe with a seed, and the folder it runs in.
+
+    Attributes:
+        search: of the learning rate, if the run is one of it
+    """
 
     cell: Cell
     seed: int
     folder: Path
+    search: Search | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -43,7 +52,12 @@ class Job:
     @property
     def said(self) -> str:
         """What a person calls it."""
-        return f"{self.cell.row.label}, {self.cell.column.name}, seed {self.seed}"
+        rate = "" if self.search is None else f"lr {self.cell.rate:g}, "
+        return f"{self.cell.row.label}, {self.cell.column.name}, {rate}seed {self.seed}"
+
+    def tried(self, data: str | None = None) -> bool:
+        """Tell whether its search knows what came out, on these data if a checksum is given."""
+        return self.search is not None and self.cell.rate in self.search.outcome(data).runs
 
     def commands(self) -> list[list[str]]:
         """Return what is to be run, one after the other."""
@@ -140,8 +154,12 @@ class Runner:
         self._seconds: dict[str, list[float]] = {}  # that runs took, by recipe
         self._signal = 0
 
-    def run(self, jobs: list[Job]) -> None:
+    def run(self, jobs: list[Job], then: Callable[[], list[Job]] = list) -> None:
         """Train all that have no result.
+
+        Args:
+            jobs: to be done first
+            then: says, once they are done, what is next
 
         Raises:
             InputError: some failed; the others are done
@@ -154,6 +172,20 @@ class Runner:
         done = recorded(self.results)
         for (recipe, _), result in done.items():
             self._seconds.setdefault(recipe, []).append(result["training_wall_time_s"])
+        total = self._train(jobs)
+        total += self._train([] if self._signal else then())
+        if self._signal:
+            name = signal.Signals(self._signal).name
+            said = f"stopped by {name}: the runs in hand are saved; the same command goes on"
+            raise Stopped(said, self._signal)
+        if self._failed:
+            what = "; ".join(f"{name}: {said}" for name, said in self._failed.items())
+            raise InputError(f"{len(self._failed)} of {total} runs failed: {what}")
+
+    def _train(self, jobs: list[Job]) -> int:
+        """Do the jobs that have no result, and return how many there are of all."""
+        if not jobs:
+            return 0
         waiting = [job for job in jobs if not self._has_result(job)]
         shown = _Shown(len(jobs), len(jobs) - len(waiting))
         with shown.bar:
@@ -166,13 +198,7 @@ class Runner:
                     shown.update([one.job.said for one in self._running], self._left_s(waiting))
             finally:
                 self._end()
-        if self._signal:
-            name = signal.Signals(self._signal).name
-            said = f"stopped by {name}: the runs in hand are saved; the same command goes on"
-            raise Stopped(said, self._signal)
-        if self._failed:
-            what = "; ".join(f"{name}: {said}" for name, said in self._failed.items())
-            raise InputError(f"{len(self._failed)} of {len(jobs)} runs failed: {what}")
+        return len(jobs)
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """Tell all runs to save and end; a second time, end them at once."""
@@ -190,7 +216,10 @@ class Runner:
             one.process.wait()
 
     def _has_result(self, job: Job) -> bool:
-        name = identity(job.cell.recipe, data_checksum(job.cell.config), job.seed)
+        data = data_checksum(job.cell.config)
+        if job.search is not None:
+            return job.tried(data)
+        name = identity(job.cell.recipe, data, job.seed)
         return any(self.results.glob(f"*_{name}.json"))
 
     def _start(self, waiting: list[Job], shown: "_Shown") -> None:
@@ -220,6 +249,10 @@ class Runner:
                 self._finish(one.job, shown)
             elif one.job.busy or _IN_USE in (said := one.last_words()):
                 waiting.append(one.job)
+            elif one.job.search is not None and _DIVERGED in said:
+                seconds = time.monotonic() - one.start
+                one.job.search.keep(one.job.cell.rate, _diverged(one.job, seconds))
+                shown.finished(f"{one.job.said}: diverged, which is a result")
             else:
                 self._failed[one.job.said] = said
                 shown.finished(f"{one.job.said}: failed, see {one.log}")
@@ -242,6 +275,11 @@ class Runner:
             raise InputError(
                 f"{job.folder} was trained on other data; remove it and run this again"
             )
+        minutes = f"{result['training_wall_time_s'] / 60:.1f} min"
+        self._seconds.setdefault(job.cell.recipe, []).append(result["training_wall_time_s"])
+        if job.search is not None:
+            job.search.keep(job.cell.rate, result)
+            return f"{100 * result['val_exact_accuracy']:.1f} % of validation in {minutes}"
         place = self.results / file_name(result)
         with FileLock(self.results / LOCK):  # other runners keep theirs
             write_json(place, result)
@@ -249,8 +287,7 @@ class Runner:
                 other = read_result(path)
                 if path != place and (recipe_hash(other["config"]), other["seed"]) == job.key:
                     path.unlink()
-        self._seconds.setdefault(job.cell.recipe, []).append(result["training_wall_time_s"])
-        return f"{100 * value(result):.1f} % in {result['training_wall_time_s'] / 60:.1f} min"
+        return f"{100 * value(result):.1f} % in {minutes}"
 
     def _left_s(self, waiting: list[Job]) -> float | None:
         """Estimate the seconds left from those that runs took, of the same recipe if there are."""
@@ -264,6 +301,18 @@ class Runner:
         now = time.monotonic()
         in_hand = sum(max(0.0, estimate(o.job) - (now - o.start)) for o in self._running)
         return (in_hand + sum(map(estimate, waiting))) / self.processes
+
+
+def _diverged(job: Job, seconds: float) -> dict[str, Any]:
+    """Write the result of a run of a search that ended without one."""
+    return {
+        "val_exact_accuracy": None,
+        "training_wall_time_s": round(seconds, 3),
+        "training_cpu_time_s": None,
+        "device": None,  # what it was is not told
+        "manifest": {"sha256": data_checksum(job.cell.config)},
+        "certificate": birth_certificate(torch.device("cpu")),
+    }
 
 
 class _Shown:

@@ -4,13 +4,14 @@ A table is ``experiments/tables/table_NAME.yaml``. Its rows are recipes (a base 
 column, then ablations and overrides); at each scale it has one column of numbers or more. A result
 belongs to a cell if it was trained with the same resolved config, on data of the same checksum,
 with that seed: which row or table asked for it does not matter, so rows that tables share are
-trained once.
+trained once. A table with ``tune: {factors: [...], overrides: [...]}`` has each row at its own best
+learning rate, see ``tuning.py``.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,7 @@ class Row:
         columns: further ``ablations`` and ``overrides`` by column
         quoted: another's system: the number is the paper's and nothing is trained
         scale: the only scale at which there is such a row
+        only: the columns in which there is such a row; () for all
         block: heading above this and the following rows
     """
 
@@ -89,7 +91,25 @@ class Row:
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     quoted: bool = False
     scale: str | None = None
+    only: tuple[str, ...] = ()
     block: str = ""
+
+
+@dataclass(frozen=True)
+class Tune:
+    """How the learning rate of each recipe is searched.
+
+    Attributes:
+        factors: of the recipe's own rate
+        overrides: of the runs of the search alone
+    """
+
+    factors: tuple[float, ...]
+    overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) <= 0:
+            raise InputError(f"tune.factors={list(self.factors)} must be positive, one or more")
 
 
 @dataclass(frozen=True)
@@ -100,11 +120,13 @@ class Cell:
         row: of the table
         column: of the table
         overrides: of ``trm.train``, but for seed and folder
+        tune: how its rate is searched, if it is
     """
 
     row: Row
     column: Column
     overrides: tuple[str, ...]
+    tune: Tune | None = None
 
     @cached_property
     def config(self) -> TrainingConfig:
@@ -115,6 +137,17 @@ class Cell:
     def recipe(self) -> str:
         """Hash of what decides about the number, but for data and seed."""
         return recipe_hash(self.config.plain)
+
+    @property
+    def rate(self) -> float:
+        """Learning rate."""
+        return float(self.config.optimizer["lr"])
+
+    def at(self, rate: float) -> "Cell":
+        """Return the recipe with this learning rate."""
+        if rate == self.rate:  # the same words, too
+            return self
+        return replace(self, overrides=(*self.overrides, f"optimizer.lr={rate}"))
 
     def command(self, seed: int, run_dir: Path) -> list[str]:
         """Return the words that train it, or go on where that was stopped."""
@@ -133,13 +166,18 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     reference: Mapping[str, str]
+    tune: Tune | None = None
 
     def cells(self) -> Iterator[Cell]:
         """Go through what is to be trained, row by row."""
         for row in self.rows:
             for column in self.columns:
-                if not row.quoted:
+                if not row.quoted and row in self.rows_of(column):
                     yield self.cell(row, column)
+
+    def rows_of(self, column: Column) -> list[Row]:
+        """Return the rows that a column has."""
+        return [row for row in self.rows if not row.only or column.name in row.only]
 
     def cell(self, row: Row, column: Column) -> Cell:
         """Return the recipe of a row in a column."""
@@ -147,7 +185,7 @@ class Table:
         names = [*row.ablations, *here.get("ablations", ())]
         ablations = [f"ablation=[{','.join(names)}]"] if names else []
         given = (*ablations, *column.overrides, *row.overrides, *here.get("overrides", ()))
-        return Cell(row, column, (f"experiment={column.experiment}", *given))
+        return Cell(row, column, (f"experiment={column.experiment}", *given), self.tune)
 
 
 def read_table(name: str, scale: str) -> Table:
@@ -173,7 +211,8 @@ def read_table(name: str, scale: str) -> Table:
     reference = told.get("reference", {})
     if isinstance(reference, str):
         reference = {column.name: reference for column in columns}
-    return Table(name, told["title"], told["source"], scale, columns, rows, reference)
+    tune = Tune(**_tuples(told["tune"])) if "tune" in told else None
+    return Table(name, told["title"], told["source"], scale, columns, rows, reference, tune)
 
 
 def names() -> list[str]:

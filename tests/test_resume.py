@@ -72,6 +72,7 @@ SIZES = (
     "train.small_first=true",
     "sizes=[{task: {box_cols: 3}, data: {train: 20, val: 1, test: 1}}]",
 )
+SMALL_HEADS = ("model.heads=2",)
 STATE = ("state_dict", "current_model_state", "optimizer_states", "carry", "identifiers", "tally")
 
 
@@ -94,6 +95,11 @@ def assert_same_run(one: Path, other: Path) -> None:
         ("ema=null", "train.micro_batch=3"),
         ("train.lr_min_ratio=0.1", "optimizer=adam_atan2"),
         SIZES,
+        # What came since the paper, a few at a time.
+        ("ablation=[random_start,path_noise,position_tables,short_convolution]",),
+        ("ablation=[self_attention,qk_norm,muon,feedback_repair,consistency_loss]", *SMALL_HEADS),
+        ("ablation=[winner_takes_all,depth_curriculum]", "recursion.n=3"),
+        ("ablation=[denoising_targets,unroll]", "recursion.T=1", "objective.unroll=3"),
     ],
     ids=" ".join,
 )

@@ -15,6 +15,7 @@ from trm import InputError, TinyRecursiveModel, load, save_published
 from trm.checkpoints.layouts import Published
 from trm.checkpoints.opening import open_model
 from trm.models import (
+    DampedModel,
     DirectPrediction,
     HierarchicalReasoningModel,
     LocalModel,
@@ -40,6 +41,8 @@ MODELS = [
     (MultiScaleModel, {**ATTENTION, "T": 2}),
     (MultiScaleModel, {"T": 2, "own_starts": True, "prefix_len": 2}),
     (DirectPrediction, {"carried": True, "layers": 2, "prefix_len": 1}),
+    (DampedModel, {"random_start": True, "damping": 0.2, "noise": 0.1}),
+    (DampedModel, {**ATTENTION, "random_start": True, "n": 2, "T": 1}),
 ]
 
 
@@ -171,7 +174,8 @@ def told(folder, **changes):
         ({"hidden_size": 32}, "says hidden_size=32, and step_1 has 16; it is of another file"),
         ({"L_layers": 3}, "says L_layers=3, and step_1 has 1"),
         ({"name": "recursive_reasoning.trm_singlez@X"}, "is of trm_singlez, and step_1 has the k"),
-        ({"name": "eqr@EqRModel"}, "another recursion"),
+        ({"name": "eqr@EqRModel"}, "is of eqr, and step_1 has the keys of trm"),
+        ({"H_init_std": 0.5}, "says H_init_std=0.5, and models here have 1"),
         ({"rope_theta": 500.0}, r"says rope_theta=500.0, and models here have 10000"),
         ({"pos_encodings": "rope2d"}, "says pos_encodings=rope2d, which no model here computes"),
         ({"L_cycles": "many"}, "says L_cycles='many', which is no whole number"),

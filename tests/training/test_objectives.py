@@ -1,142 +1,165 @@
-"""How a trajectory learns, and that what is drawn depends on (seed, step, slot) alone."""
+"""What objectives draw, choose and add to the loss."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from tests.conftest import same, tiny_model
 from trm import InputError
-from trm.data import Batch
-from trm.models import SymmetricModel
-from trm.models.likelihoods import answer_loss
-from trm.support import counter_rng
-from trm.support.batched import disturbed
+from trm.data.sampler import Batch
+from trm.models import CompetingModel, FeedbackModel, FlowModel, TinyRecursiveModel
+from trm.models.flow import noise
+from trm.models.likelihoods import softmax_cross_entropy
 from trm.tasks import Sudoku
-from trm.train import run_training
-from trm.training.losses import StepLoss
-from trm.training.objectives import Objective
+from trm.tasks.base import PAD
+from trm.training.curriculum import DepthCurriculum
+from trm.training.objectives import DenoisingTargets, FeedbackRepair, Objective, WinnerTakesAll
 
-UNROLLED = "objective=unroll", "objective.unroll=3", "recursion.T=1", "objective.start=random"
-
-
-def saved(result) -> dict:
-    return torch.load(
-        Path(result["config"]["run_dir"], "checkpoints", "last.ckpt"), weights_only=True
-    )
+TASK = Sudoku(2, 2)
+SOLUTION = torch.tensor([int(d) + 1 for d in "1234341221434321"])
+KEYS = torch.arange(200)
 
 
-def test_a_random_start_is_a_standard_normal_of_each_puzzle_alone():
-    model, keys = tiny_model(), counter_rng.key(3, torch.arange(40))
-    objective = Objective(start="random")
-    state = objective.initial_state(model, keys)
-    assert abs(state.y.mean()) < 0.05
-    assert abs(state.z.std() - 1) < 0.05
-    assert not state.y.equal(state.z)
-    alone = objective.initial_state(model, keys[7:8])
-    assert alone.y.equal(state.y[7:8])
+def puzzles(count):
+    y_true = SOLUTION.expand(count, -1)
+    return Batch(torch.ones_like(y_true), y_true, torch.zeros(count, dtype=torch.int64))
 
 
-def test_disturbing_keeps_a_share_and_adds_noise():
-    state = tiny_model().initial_state(2)
-    keys = torch.arange(2)
-    assert same(dict(disturbed(state, keys, 0.5, 0.0).tensors())["y"], 0.5 * state.y)
-    noisy = disturbed(state, keys, 1.0, 0.1)
-    assert 0.05 < (noisy.z - state.z).std() < 0.2
+def tiny(kind, **options):
+    return kind(6, 16, dim=16, hidden_multiple=8, n=1, T=1, **options)
 
 
-def test_gradient_flows_through_all_steps_that_learn_together():
-    model, batch = tiny_model(T=1), 2
-    x_input, ids = torch.ones(batch, 16, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
-    start = model.initial_state(batch).map(lambda h: h.clone().requires_grad_())
-    state = start
-    for _ in range(3):
-        state = model(x_input, ids, state).state
-    (gradient,) = torch.autograd.grad(state.y.square().sum(), start.z, allow_unused=True)
-    assert gradient is not None
+def logits_of(y, height=30.0):
+    return height * torch.nn.functional.one_hot(y, 6).float()
 
 
-@pytest.mark.parametrize("changes", [UNROLLED, ("objective.start=random",)])
-def test_a_run_resumes_to_the_bit(tiny_config, tmp_path, changes):
-    changes = *changes, "checkpoint.every_n_steps=3", "train.halt_exploration=0.5"
-    whole = run_training(tiny_config(*changes))
-    folder = tmp_path / "cut"
-    run_training(tiny_config(*changes, f"run_dir={folder}", "trainer.max_steps=3"))
-    rest = run_training(tiny_config(*changes, f"ckpt_path={folder}", f"run_dir={folder}"))
-    for name in ("state_dict", "optimizer_states", "carry", "tally"):
-        assert same(saved(whole).get(name), saved(rest).get(name)), name
+def inconsistency(y_hat, y_true=None):
+    objective = Objective(consistency_weight=1.0, groups=TASK.groups)
+    return objective._inconsistency(y_hat, SOLUTION[None] if y_true is None else y_true)
 
 
-def test_slices_of_a_batch_draw_what_the_whole_would(tiny_config, tmp_path):
-    exact = *UNROLLED, "trainer.precision=32-true"  # products of slices round in other places
-    whole = run_training(tiny_config(*exact))
-    elsewhere = f"run_dir={tmp_path / 'sliced'}"
-    sliced = run_training(tiny_config(*exact, "train.micro_batch=3", elsewhere))
-    for one, other in zip(
-        saved(whole)["carry"].values(), saved(sliced)["carry"].values(), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+def test_an_answer_that_has_each_token_as_often_as_the_label_is_consistent():
+    assert inconsistency(logits_of(SOLUTION[None])).item() == pytest.approx(0, abs=1e-9)
+    other_digits = torch.where(SOLUTION == 2, 3, torch.where(SOLUTION == 3, 2, SOLUTION))
+    assert inconsistency(logits_of(other_digits[None])).item() == pytest.approx(0, abs=1e-9)
 
 
-def test_losses_of_steps_that_learn_together_are_averaged_by_name():
-    ones = torch.ones(2)
-    steps = [StepLoss(k * ones, {"answer": k * ones}, ones > 0, ones, ones > 0) for k in (1, 3)]
-    mean = StepLoss.mean(steps)
-    assert mean.total.tolist() == [2, 2]
-    assert mean.losses["answer"].tolist() == [2, 2]
-    more = mean.plus(entropy=0.5 * ones)
-    assert more.total.tolist() == [2.5, 2.5]
-    assert list(more.losses) == ["answer", "entropy"]
+def test_a_wrong_digit_is_inconsistent_in_its_row_column_and_box():
+    wrong = SOLUTION.clone()
+    wrong[0] = 3  # for a 2: in three groups one token too much and one too few
+    errors = 3 * 2 / (3 * 4 * 5)  # over three kinds of four groups and five tokens
+    assert inconsistency(logits_of(wrong[None])).item() == pytest.approx(errors, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (("objective.unroll=2",), "objective.unroll=2 needs one cycle .* the first of T=2"),
-        (("objective.unroll=2", "recursion.T=1"), "train.N_sup=3 must be a multiple of objective"),
-        (
-            ("objective.unroll=3", "recursion.T=1", "ablation=one_step_gradient"),
-            "objective.unroll=3 needs gradient through the whole cycle",
-        ),
-        (("objective.unroll=0",), "objective.unroll=0 must be at least 1"),
-        (("objective.start=cold",), "objective.start=cold must be one of fixed, random"),
-        (("objective._target_=trm.train.run_training",), "is no Objective"),
-    ],
-)
-def test_an_impossible_objective_is_refused(tiny_config, changes, message):
-    with pytest.raises(InputError, match=message):
-        run_training(tiny_config(*changes))
+def test_puzzles_without_a_label_cannot_be_inconsistent():
+    assert inconsistency(torch.randn(1, 16, 6), torch.full((1, 16), PAD)).item() == 0
 
 
-def test_what_has_no_label_teaches_contradiction_and_is_never_exact():
-    torch.manual_seed(0)
-    task = Sudoku(2, 2)
-    structure = {name: task.structure[name] for name in ("vocab_size", "grid_shape", "boxes")}
-    model = SymmetricModel(**structure, dim=8, hidden=8)
-    x_input = torch.ones(3, 16, dtype=torch.int64)
-    y_true = torch.full((3, 16), 2)
-    y_true[1] = 0
-    puzzles = Batch(x_input, y_true, x_input[:, 0])
-    step = model(x_input, puzzles.puzzle_id, model.initial_state(3))
-    answer = answer_loss("softmax")
-    plain = Objective(halt_weight=0.0).score(step, puzzles, answer, None)
-    assert plain.total[1] == 0
-    assert not plain.exact[1]
-    taught = Objective(halt_weight=0.0, contradiction_weight=2.0).score(step, puzzles, answer, None)
-    said = F.binary_cross_entropy_with_logits(
-        step.contradiction, torch.tensor([0.0, 1.0, 0.0]), reduction="none"
-    )
-    torch.testing.assert_close(taught.total - plain.total, 2 * said)
-    assert taught.losses["contradiction"].equal((2 * said).detach())
-    (gradient,) = torch.autograd.grad(taught.total[1], model.halt_head.weight)
-    assert gradient[2].abs().max() > 0, "the third row says contradiction"
-    assert gradient[:2].abs().max() == 0
+def test_consistency_needs_groups_of_the_size_at_hand():
+    with pytest.raises(InputError, match="needs groups"):
+        Objective(consistency_weight=0.3)
+    with pytest.raises(InputError, match="groups of 16 cells alone"):
+        inconsistency(torch.zeros(1, 36, 6), torch.ones(1, 36, dtype=torch.int64))
 
 
-def test_a_model_that_cannot_say_contradiction_is_not_asked_to():
-    model, grid = tiny_model(), torch.ones(2, 16, dtype=torch.int64)
-    step = model(grid, grid[:, 0], model.initial_state(2))
-    objective = Objective(contradiction_weight=0.1)
-    with pytest.raises(InputError, match="for models that say whether a puzzle contradicts"):
-        objective.score(step, Batch(grid, grid, grid[:, 0]), answer_loss("softmax"), None)
+def test_repair_damages_the_share_it_is_told_and_no_first_answer():
+    objective, batch = FeedbackRepair(share=0.5, cells=0.25), puzzles(200)
+    first = tiny(FeedbackModel).initial_state(200)
+    assert objective.before_step(first, batch, KEYS).answer.equal(first.answer)
+    answered = replace(first, answer=torch.full_like(first.answer, 5))
+    damaged = objective.before_step(answered, batch, KEYS).answer != 5
+    touched = damaged.any(1)
+    assert touched.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    # A fourth of the new tokens is the old one: a cell of the label, of which each digit has four.
+    assert damaged[touched].float().mean().item() == pytest.approx(0.25 * 0.75, abs=0.03)
+
+
+def test_the_chain_whose_answer_is_best_wins():
+    model = tiny(CompetingModel, chains=3)
+    batch = puzzles(2)
+    step = model(batch.x_input, batch.puzzle_id, model.initial_state(2))
+    y_hat = torch.randn(2, 3, 16, 6)
+    y_hat[0, 2] = logits_of(SOLUTION)
+    y_hat[1, 0] = logits_of(SOLUTION)
+    step = replace(step, chains=replace(step.chains, y_hat=y_hat))
+    settled = WinnerTakesAll().settle(step, batch, softmax_cross_entropy)
+    assert settled.state.winner.tolist() == [2, 0]
+    assert settled.y_hat[1].equal(y_hat[1, 0])
+
+
+def test_targets_are_denoised_step_by_step_with_one_noise():
+    objective, batch = DenoisingTargets(steps=8, pseudo=0.0), puzzles(200)
+    state = objective.initial_state(tiny(FlowModel), KEYS)
+    times, starts = [], []
+    label = logits_of(batch.y_true, 1.0)
+    for taken in range(8):
+        state = replace(state, taken=torch.full_like(state.taken, taken))
+        state = objective.before_step(state, batch, KEYS + taken)
+        times.append(state.time)
+        time = state.time[:, None, None]
+        start = (state.noisy - time * label) / (1 - time)
+        assert start.std().item() == pytest.approx(6**-0.5, rel=0.05)
+        starts.append(start)
+    torch.testing.assert_close(starts[0], starts[-1], atol=1e-2, rtol=1e-2)
+    rising = torch.stack(times)
+    assert (rising.diff(dim=0) >= 0).all()
+    assert rising.mean(1)[[0, 7]].tolist() == pytest.approx([1 / 10, 8 / 10], abs=0.05)
+
+
+def test_some_puzzles_are_led_by_what_the_model_answered():
+    objective, batch = DenoisingTargets(steps=8, pseudo=0.5), puzzles(200)
+    state = objective.initial_state(tiny(FlowModel), KEYS)
+    own = torch.zeros_like(state.clean)
+    own[..., 3] = 1
+    state = replace(state, clean=own, taken=torch.ones_like(state.taken))
+    late = objective.before_step(state, batch, KEYS)
+    led = torch.lerp(noise(state.key, own), own, late.time[:, None, None])
+    own_share = (late.noisy == led).flatten(1).all(1).float().mean()
+    assert own_share.item() == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("kind", [FeedbackRepair, WinnerTakesAll, DenoisingTargets])
+def test_objectives_that_need_a_model_of_their_own_say_so(kind):
+    batch, model = puzzles(2), tiny(TinyRecursiveModel)
+    objective = kind()
+
+    def take_a_step():
+        state = objective.initial_state(model, KEYS[:2])
+        state = objective.before_step(state, batch, KEYS[:2])
+        step = model(batch.x_input, batch.puzzle_id, state)
+        objective.settle(step, batch, softmax_cross_entropy)
+
+    with pytest.raises(InputError, match="take ablation="):
+        take_a_step()
+
+
+class Trainer:
+    """As much of one as a curriculum looks at."""
+
+    max_steps = 10
+    global_step = 0
+
+
+class Module:
+    """Likewise."""
+
+    model = tiny(TinyRecursiveModel)
+
+
+def test_a_curriculum_recurs_less_at_first_and_in_full_between_steps():
+    trainer, module = Trainer(), Module()
+    module.model.n, module.model.T = 3, 3
+    curriculum = DepthCurriculum(until=(0.3, 0.6), n=(2, 4), T=(1, 2))
+    curriculum.on_fit_start(trainer, module)
+    seen = []
+    for trainer.global_step in range(10):
+        curriculum.on_train_batch_start(trainer, module, None, 0)
+        seen.append((module.model.n, module.model.T))
+        curriculum.on_train_batch_end(trainer, module, None, None, 0)
+        assert (module.model.n, module.model.T) == (3, 3)
+    assert seen == [(2, 1)] * 3 + [(3, 2)] * 3 + [(3, 3)] * 4
+
+
+def test_a_curriculum_of_stages_that_cannot_be_is_refused():
+    with pytest.raises(InputError, match="must rise"):
+        DepthCurriculum(until=(0.6, 0.3))

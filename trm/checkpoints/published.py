@@ -1,6 +1,6 @@
 """State dicts of the released models under their published names: written, and taken apart.
 
-Five released classes have a model here that computes the same. Their state dicts differ in the name
+Six released classes have a model here that computes the same. Their state dicts differ in the name
 of the network and in the initial states; ``Released.canonical`` brings each to the names of TRM.
 """
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from trm.checkpoints.layouts.all_config import check_config, published_config, write_config
 from trm.checkpoints.torch_files import is_state_dict
+from trm.models.damped import DampedModel
 from trm.models.direct import DirectPrediction
 from trm.models.hrm import HierarchicalReasoningModel
 from trm.models.recursion import RecursiveModel, Trained
@@ -66,7 +67,7 @@ class Released:
         name: as ``arch.name`` of an ``all_config.yaml`` says it
         modules: that have it, in one repository or another
         model: its counterpart
-        y: key of the initial answer
+        y: key of the initial answer; None where all starts are random
         z: keys of the initial latents
         net: prefix of the keys of the network; with two, of the one that updates ``z``
         own_prefix: whether ``puzzle_emb_len`` sets the prefix, which else just holds a row
@@ -78,7 +79,7 @@ class Released:
     name: str
     modules: tuple[str, ...]
     model: type[TinyRecursiveModel]
-    y: str = "H_init"
+    y: str | None = "H_init"
     z: tuple[str, ...] = ("L_init",)
     net: str = "L_level"
     own_prefix: bool = True
@@ -89,6 +90,9 @@ class Released:
     def canonical(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename its keys to those of TRM; latents that start alike have one initial state."""
         named = {key.replace(self.net, "L_level"): weight for key, weight in weights.items()}
+        if self.y is None:  # buffers that are there, and are not looked at
+            dim = named[EMBEDDING].shape[1:] if EMBEDDING in named else (0,)
+            return named | {"H_init": torch.zeros(dim), "L_init": torch.zeros(dim)}
         y, z = named.pop(self.y), [named.pop(key) for key in self.z]
         alike = all(start.equal(z[0]) for start in z)
         named["H_init"] = y
@@ -99,7 +103,8 @@ class Released:
         """Give weights that have our names its own."""
         named = {published_name(name): weight for name, weight in weights.items()}
         y, z = named.pop("H_init"), named.pop("L_init")
-        named[self.y] = y
+        if self.y is not None:
+            named[self.y] = y
         for i, key in enumerate(self.z):
             named[key] = z if z.ndim == 1 else z[i].clone()
         return {key.replace("L_level", self.net): weight for key, weight in named.items()}
@@ -140,7 +145,8 @@ BASELINE = Released(
     has_mlp=False,
     may_lack_positions=False,
 )
-RELEASED = TRM, HRM, SINGLE_Z, SIX_LEVELS, BASELINE
+EQR = Released("eqr@EqRModel", ("eqr",), DampedModel, y=None, z=(), own_prefix=False)
+RELEASED = TRM, HRM, SINGLE_Z, SIX_LEVELS, BASELINE, EQR
 
 
 @dataclass(frozen=True)
@@ -221,6 +227,12 @@ def _lacking(model: TinyRecursiveModel, kind: Released, trained: Trained) -> Ite
         ("a model with model.separate=true", settings.get("separate")),
         ("a model with model.gradient=one_step", settings.get("gradient") == "one_step"),
         ("a model with a convolution", settings["convolution"]),
+        ("a model with model.qk_norm=true", settings["qk_norm"]),
+        ("a model with model.inner_norm=true", settings["inner_norm"]),
+        ("a model with model.group_tables=true", settings["group_tables"]),
+        ("a model with model.random_start=true", settings["random_start"] and kind is not EQR),
+        (f"{name} with model.random_start=false", kind is EQR and not settings["random_start"]),
+        (f"{name} with model.prefix_len={model.prefix_len}", kind is EQR and model.prefix_len),
         ("a model with model.positions=rotary_2d", settings["positions"] == "rotary_2d"),
         (
             f"a model with model.hidden_multiple={settings['hidden_multiple']}, not "
@@ -271,6 +283,8 @@ def _arch(model: TinyRecursiveModel, kind: Released) -> dict[str, Any]:
         return arch | {"H_layers": layers}
     arch |= {"L_cycles": model.n, "H_layers": layers if kind is HRM else 0, "L_layers": layers}
     arch |= {"mlp_t": settings["mixing"] == "mlp"}
+    if kind is EQR:
+        arch |= {"lambda_": 1 - settings["damping"], "noise_scale": settings["noise"]}
     return arch | ({"puzzle_emb_len": model.prefix_len} if kind.own_prefix else {})
 
 
@@ -324,14 +338,10 @@ def released_class(weights: Mapping[str, Tensor], path: Path) -> Released:
     levels = {key.partition(".")[0] for key in weights if "_level." in key}
     for kind in RELEASED:
         wanted = {"H_level", "L_level"} if kind is HRM else {kind.net}
-        if starts == {kind.y, *kind.z} and levels == wanted:
+        random = kind.y is None and EMBEDDING in weights and TABLE not in weights
+        if levels == wanted and (starts == {kind.y, *kind.z} or (random and not starts)):
             _check_depths(weights, path)
             return kind
-    if EMBEDDING in weights and levels == {"L_level"} and not starts:
-        raise InputError(
-            f"{path} has no key 'H_init': its recursion starts from random states, as EqR's damped "
-            f"and noisy one does; loading it as plain TRM would be silently wrong"
-        )
     missing = next((key for key in _NEEDED if key not in weights), None)
     has = ", ".join(sorted(starts | levels)) or "no network"
     lacks = f"has no key {missing!r}" if missing else f"has {has}, which no model here has together"

@@ -138,7 +138,7 @@ def y_and_z(model: RecursiveModel, batch: int) -> State:
         InputError: it is something else
     """
     state = model.initial_state(batch)
-    if not isinstance(state, State):
+    if type(state) is not State:
         raise InputError(
             f"the state of {type(model).__name__} is a {type(state).__name__}; an export has "
             f"y and z as its inputs and outputs"

@@ -75,7 +75,7 @@ def trajectory_frames(
             frames["answers"].append(y.to(torch.uint8))
             frames["certainty"].append(torch.exp(-loss(step.y_hat, y)).float())
             frames["halting"].append(halting_logit(step, trained.halting).float().sigmoid())
-            for name, part in step.state.tensors():
+            for name, part in step.state.features():
                 states[name].append(part.float().cpu())
     stacked = {name: torch.stack(parts).cpu() for name, parts in frames.items()}
     return TrajectoryFrames(

@@ -156,7 +156,7 @@ def record_evaluation(
     rows = puzzles.on(device)
     x_input, _, puzzle_id = rows(torch.arange(len(puzzles), device=device))
     shape = compute.max_steps, len(puzzles), compute.trajectories
-    parts = tuple(name for name, _ in model.initial_state(1).tensors())
+    parts = tuple(name for name, _ in model.initial_state(1).features())
     builder = _RecordBuilder(task, rows, shape, parts, batch_size)
     done = 0
     arguments = model, task, x_input, puzzle_id, compute, trained, batch_size, precision

@@ -235,9 +235,10 @@ class _Runner:
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:
-    """Return the root mean square by which each part of a state changed, (batch,) each."""
-    change = new.map(lambda one, other: (one - other).float().flatten(1).square().mean(1), old)
-    return [squares.nan_to_num().sqrt() for _, squares in change.tensors()]  # no entries: no change
+    """Return the root mean square by which the features of a state changed, (batch,) each."""
+    pairs = zip(new.features(), old.features(), strict=True)
+    squares = [(one - other).float().flatten(1).square().mean(1) for (_, one), (_, other) in pairs]
+    return [each.nan_to_num().sqrt() for each in squares]  # no entries: no change
 
 
 def _turned(symmetry: Symmetry, grids: Tensor) -> Tensor:

@@ -103,7 +103,16 @@ def casts_kept(device: torch.device) -> Iterator[None]:
 
 
 class SwiGLU(nn.Module):
-    """Gated MLP: ``down(silu(gate) * up)``; see ``swiglu_width``."""
+    """Gated MLP: ``down(silu(gate) * up)``; see ``swiglu_width``.
+
+    Args:
+        dim: width
+        expansion: of the hidden layer
+        multiple: to which its width is rounded up
+        convolution: makes a convolution over the hidden features, given how many there are
+        inner_norm: ``down(sigmoid(gate) * norm(gate * up))`` instead, which keeps the scale of the
+            hidden layer however large an optimizer like Muon makes the weights
+    """
 
     def __init__(
         self,
@@ -111,8 +120,10 @@ class SwiGLU(nn.Module):
         expansion: float,
         multiple: int,
         convolution: Callable[[int], GridConvolution] | None = None,
+        inner_norm: bool = False,
     ) -> None:
         super().__init__()
+        self.inner_norm = inner_norm
         hidden = swiglu_width(dim, expansion, multiple)
         self.gate_up = linear(dim, 2 * hidden)
         self.down = linear(hidden, dim)
@@ -121,12 +132,14 @@ class SwiGLU(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Map the last axis of (..., dim)."""
         gate, up = self.gate_up(h).chunk(2, dim=-1)
-        h = F.silu(gate) * up
+        h = torch.sigmoid(gate) * rms_norm(gate * up) if self.inner_norm else F.silu(gate) * up
         return self.down(h if self.convolution is None else self.convolution(h))
 
     def on_first_axis(self, h: Tensor) -> Tensor:
         """Map the first axis of (dim, columns): a product with the weights from the left."""
         gate, up = (self.gate_up.weight @ h).chunk(2)
+        if self.inner_norm:
+            return self.down.weight @ (torch.sigmoid(gate) * rms_norm_first(gate * up))
         return self.down.weight @ (F.silu(gate) * up)
 
 

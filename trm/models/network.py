@@ -1,9 +1,10 @@
 """The tiny network of the recursion: blocks that mix positions, then features."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from math import sqrt
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +45,13 @@ class NetOptions:
         convolution: side of a depthwise kernel within each SwiGLU over features, by which a cell
             sees its neighbours on the grid; 0 for none, as published
         columns: of the grid; needed with a convolution and with ``rotary_2d``
+        qk_norm: scale queries and keys of each head to root mean square 1, without parameters
+        inner_norm: a norm within each SwiGLU, see there
+        group_tables: learned vectors of the row, the column and whatever groups more a cell belongs
+            to (boxes, of Sudoku), added to what is embedded
+        groups: named groups of cells, such as rows; needed with ``group_tables``
+        random_start: start from a truncated normal of each entry's own instead of from the same
+            vector at every position
 
     Raises:
         InputError: sizes that do not fit together
@@ -58,6 +66,11 @@ class NetOptions:
     hidden_multiple: int = 256
     convolution: int = 0
     columns: int | None = None
+    qk_norm: bool = False
+    inner_norm: bool = False
+    group_tables: bool = False
+    groups: Mapping[str, Sequence[Sequence[int]]] | None = None
+    random_start: bool = False
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("dim", "layers", "heads")}
@@ -76,7 +89,17 @@ class NetOptions:
             raise InputError(f"model.convolution={self.convolution} must be odd, or 0 for none")
         self._check_heads()
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Return all that a file has to say; what is not needed of the task is left out."""
+        return {k: v for k, v in asdict(self).items() if k != "groups" or self.group_tables}
+
     def _check_heads(self) -> None:
+        if self.qk_norm and self.mixing == "mlp":
+            raise InputError(
+                "model.qk_norm=true has no effect with model.mixing=mlp, which has no queries; set "
+                "model.qk_norm=false"
+            )
         if self.mixing == "mlp":
             if self.positions.startswith("rotary"):
                 raise InputError(
@@ -110,14 +133,21 @@ class NetOptions:
                 f"model.convolution and model.positions=rotary_2d must know the grid; "
                 f"model.columns={self.columns} must divide its {seq_len} cells"
             )
+        if self.group_tables:
+            for name, groups in (self.groups or {"groups": ()}).items():
+                if sorted(cell for group in groups for cell in group) != [*range(seq_len)]:
+                    raise InputError(
+                        f"model.group_tables=true gives each cell the vector of its group, and "
+                        f"{name} do not have each of the {seq_len} cells once"
+                    )
 
 
 class AttentionMixing(nn.Module):
     """Post-norm self-attention over all positions, not causal."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, qk_norm: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.qk_norm = heads, qk_norm
         self.narrow_cpu = multiplies_bfloat16(torch.device("cpu"))
         self.qkv = linear(dim, 3 * dim)
         self.out = linear(dim, dim)
@@ -127,7 +157,8 @@ class AttentionMixing(nn.Module):
         qkv = rearrange(
             self.qkv(h), "b l (qkv heads d) -> qkv b heads l d", qkv=3, heads=self.heads
         )
-        q, k = qkv[:2] if rotary is None else rotary(qkv[:2])
+        q_and_k = rms_norm(qkv[:2]) if self.qk_norm else qkv[:2]
+        q, k = q_and_k if rotary is None else rotary(q_and_k)
         v = qkv[2]
         out = self._attend(q, k, v)
         return rms_norm(h + self.out(rearrange(out, "b heads l d -> b l (heads d)")))
@@ -168,10 +199,15 @@ class Block(nn.Module):
 
     def __init__(self, options: NetOptions, length: int, prefix_len: int) -> None:
         super().__init__()
-        swiglu = partial(SwiGLU, expansion=options.expansion, multiple=options.hidden_multiple)
+        swiglu = partial(
+            SwiGLU,
+            expansion=options.expansion,
+            multiple=options.hidden_multiple,
+            inner_norm=options.inner_norm,
+        )
         self.mixing: AttentionMixing | MLPMixing
         if options.mixing == "attention":
-            self.mixing = AttentionMixing(options.dim, options.heads)
+            self.mixing = AttentionMixing(options.dim, options.heads, options.qk_norm)
         else:
             self.mixing = MLPMixing(swiglu(length))
         convolution: partial[GridConvolution] | None = None

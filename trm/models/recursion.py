@@ -54,6 +54,17 @@ class State(Batched):
 
 
 @dataclass(frozen=True)
+class KeyedState(State):
+    """The state of a model that draws random numbers: a function of a key, and of nothing else.
+
+    Attributes:
+        key: of the puzzle's draws, (batch,) int64; in training each puzzle has its own
+    """
+
+    key: Tensor
+
+
+@dataclass(frozen=True)
 class Step:
     """What one supervision step gives.
 
@@ -63,6 +74,8 @@ class Step:
         state: where the next step starts
         q_continue: logits of going on, (batch,), for models trained with the continue loss
         contradiction: logits that no answer keeps what is given, (batch,), of models that say so
+        chains: steps of all that compete for this one, (batch, chains, ...) tensors, of models in
+            which several do
     """
 
     y_hat: Tensor
@@ -70,6 +83,7 @@ class Step:
     state: Batched
     q_continue: Tensor | None = None
     contradiction: Tensor | None = None
+    chains: "Step | None" = None
 
 
 class RecursiveModel(nn.Module, PyTorchModelHubMixin, ABC, library_name="trm", tags=["trm"]):

@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
-from math import sqrt
+from math import prod, sqrt
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -22,6 +22,7 @@ Gradient = Literal["cycle", "one_step"]
 
 _SUM_SCALE = 0.707106781  # keeps the variance of a sum of two; as many digits as released
 _HALT_BIAS = -5.0  # a fresh model never believes that it is done
+_START = 0  # seed of the random state from which all puzzles start
 
 
 class DeepRecursion(RecursiveModel):
@@ -75,13 +76,18 @@ class DeepRecursion(RecursiveModel):
         """Network passes in one supervision step: ``T (n + 1)``."""
         return self.T * (self.n + 1)
 
+    def update(self, net: nn.Module, h: Tensor, seen: Tensor) -> Tensor:
+        """Return the new value of ``h``, ``y`` or ``z``, in view of the rest."""
+        new: Tensor = net(h + seen)
+        return new
+
     def latent_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Refine the latent ``n`` times, then the answer once. All (batch, seq, dim)."""
         y_and_x = y + x
         for i in range(self.n):
             with torch.set_grad_enabled(self._carries_gradient(i)):
-                z = self.net(z + y_and_x)
-        y = (self.answer_net or self.net)(y + z)
+                z = self.update(self.net, z, y_and_x)
+        y = self.update(self.answer_net or self.net, y, z)
         return y, z
 
     def deep_recursion(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,12 +101,16 @@ class DeepRecursion(RecursiveModel):
         """Whether the ``i``-th latent update of a cycle may."""
         return torch.is_grad_enabled() and (self.gradient == "cycle" or i == self.n - 1)
 
+    def see(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Tensor:
+        """Return the question as the network sees it: embedded, whatever the state."""
+        return self.embed(x_input, puzzle_id)
+
     def forward(self, x_input: Tensor, puzzle_id: Tensor, state: State) -> Step:
         """Take one supervision step; see ``RecursiveModel``."""
-        y, z = self.deep_recursion(self.embed(x_input, puzzle_id), state.y, state.z)
+        y, z = self.deep_recursion(self.see(x_input, puzzle_id, state), state.y, state.z)
         y_hat, halting = self.read(y)
         q_hat, q_continue = halting.unbind(-1)
-        return Step(y_hat, q_hat, State(y, z), q_continue)
+        return Step(y_hat, q_hat, replace(state, y=y, z=z), q_continue)
 
 
 class TinyRecursiveModel(DeepRecursion):
@@ -140,7 +150,7 @@ class TinyRecursiveModel(DeepRecursion):
         identifier_dim: int | None = None,
         **network: Any,
     ) -> None:
-        options = NetOptions(**network)
+        options = self.options_class(**network)
         options.check_grid(seq_len)
         check_at_least(1, "model.", identifiers=identifiers, identifier_dim=identifier_dim)
         check_at_least(0, "model.", prefix_len=prefix_len)
@@ -152,9 +162,12 @@ class TinyRecursiveModel(DeepRecursion):
                 f"{prefix_len} positions of model.dim={dim}"
             )
         # A file says all that its model is made of, whatever the defaults will be one day.
-        self._hub_mixin_config = {**cast(dict[str, Any], self._hub_mixin_config), **asdict(options)}
+        given = cast(dict[str, Any], self._hub_mixin_config)
+        given.pop("groups", None)  # unless the options need them
+        self._hub_mixin_config = {**given, **options.plain}
         net = partial(Net, options, seq_len, prefix_len)
         super().__init__(net, n, T, separate, gradient)
+        self.options = options
         self.seq_len, self.prefix_len = seq_len, prefix_len
         # As Embedding would draw it; its own way loads torch's compiler where device is "meta".
         self.embedding = nn.Embedding(vocab_size, dim, _weight=torch.randn(vocab_size, dim))
@@ -164,13 +177,35 @@ class TinyRecursiveModel(DeepRecursion):
             self.positions = nn.Parameter(
                 truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim))
             )
+        self.group_embeddings = nn.ParameterDict()
+        for name, groups in (options.groups or {}).items() if options.group_tables else ():
+            table = torch.empty(len(groups), dim)
+            self.group_embeddings[name] = nn.Parameter(truncated_normal_(table, 1 / sqrt(dim)))
+            # Cells sorted by group, turned around: the group of each cell.
+            order = torch.tensor([cell for group in groups for cell in group], device="cpu")
+            sizes = torch.tensor([len(group) for group in groups], device="cpu")
+            of_cell = torch.arange(len(groups), device="cpu").repeat_interleave(sizes)
+            self.register_buffer(f"{name}_of_cells", of_cell[order.argsort()], persistent=False)
         self.answer_head = linear(dim, vocab_size)
         self.halt_head = linear(dim, 2, bias=True)  # halt and continue
         nn.init.zeros_(self.halt_head.weight)
         nn.init.constant_(self.halt_head.bias, _HALT_BIAS)
         self.y_init = nn.Buffer(truncated_normal_(torch.empty(dim), std=1.0))
-        self.z_init = nn.Buffer(truncated_normal_(torch.empty(dim), std=1.0))
+        self.z_init = nn.Buffer(truncated_normal_(torch.empty(*self.latents, dim), std=1.0))
         self.identifiers = IdentifierTable(identifiers, identifier_dim) if prefix_len else None
+        self.extend(vocab_size)
+
+    def extend(self, vocab_size: int) -> None:
+        """Add what a subclass has beside, so that it need not repeat the constructor's arguments.
+
+        Args:
+            vocab_size: number of tokens; ``self.options`` has the rest
+        """
+
+    @property
+    def latents(self) -> tuple[int, ...]:
+        """Latents that start each at a vector of their own; () for the one of Figure 3."""
+        return ()
 
     @property
     def effective_depth(self) -> int:
@@ -180,6 +215,8 @@ class TinyRecursiveModel(DeepRecursion):
     def embed(self, x_input: Tensor, puzzle_id: Tensor) -> Tensor:
         """Embed tokens behind the identifier's prefix: (batch, prefix + seq, dim)."""
         x = self.embedding(x_input)
+        for name, table in self.group_embeddings.items():
+            x = x + table[getattr(self, f"{name}_of_cells")]
         dim = x.shape[-1]
         if self.identifiers is not None:
             rows = self.identifiers.rows(puzzle_id)
@@ -195,10 +232,20 @@ class TinyRecursiveModel(DeepRecursion):
         return self.answer_head(y[:, self.prefix_len :]), self.halt_head(y[:, 0])
 
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
-        """Return the fixed initial ``y`` and ``z``, or random ones drawn from ``generator``."""
-        shape = (batch_size, self.prefix_len + self.seq_len, len(self.y_init))
-        if generator is None:
-            return State(self.y_init.expand(shape), self.z_init.expand(shape))
-        empty = torch.empty(2, *shape, dtype=self.y_init.dtype, device=generator.device)
-        y, z = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
-        return State(y, z)
+        """Return the fixed initial ``y`` and ``z``, or random ones drawn from ``generator``.
+
+        With ``random_start`` the fixed ones are a random draw, too, the same for every puzzle.
+        """
+        dim, latents = len(self.y_init), self.latents
+        shape = self.prefix_len + self.seq_len, dim
+        if generator is None and not self.options.random_start:
+            z_init = self.z_init.unsqueeze(-2)
+            y, z = self.y_init.expand(shape), z_init.expand(*latents, *shape)
+            return State(y.expand(batch_size, *y.shape), z.expand(batch_size, *z.shape))
+        alike = generator is None
+        generator = generator or torch.Generator("cpu").manual_seed(_START)
+        size = 1 + prod(latents), 1 if alike else batch_size, *shape
+        empty = torch.empty(size, dtype=self.y_init.dtype, device=generator.device)
+        y, *zs = truncated_normal_(empty, std=1.0, generator=generator).to(self.y_init.device)
+        z = torch.stack(zs, 1).unflatten(1, latents) if latents else zs[0]
+        return State(y.expand(batch_size, *y.shape[1:]), z.expand(batch_size, *z.shape[1:]))

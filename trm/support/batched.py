@@ -70,6 +70,12 @@ class Batched:
             else:
                 yield prefix + field.name, value
 
+    def features(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield, of ``tensors``, the features: numbers of many kinds, no tokens, keys or counts."""
+        for name, tensor in self.tensors():
+            if tensor.is_floating_point() and tensor.dim() > 1:
+                yield name, tensor
+
     def with_tensors(self, named: Mapping[str, Tensor], prefix: str = "") -> Self:
         """Return a value of this form that holds other tensors, named as ``tensors`` does.
 
@@ -85,7 +91,7 @@ class Batched:
 
 
 def disturbed(state: Batched, keys: Tensor, keep: float, noise: float | Tensor) -> Batched:
-    """Return ``keep · state + noise · N(0, 1)``, drawn for every entry of every puzzle.
+    """Return ``keep · state + noise · N(0, 1)``, drawn for every feature of every puzzle.
 
     Args:
         state: (batch, ...) tensors
@@ -93,8 +99,8 @@ def disturbed(state: Batched, keys: Tensor, keep: float, noise: float | Tensor) 
         keep: share of the state
         noise: standard deviation, one for all or (batch,)
     """
-    parts = {}
-    for number, (name, part) in enumerate(state.tensors()):
+    parts = dict(state.tensors())
+    for number, (name, part) in enumerate(state.features()):
         drawn = counter_rng.normal(counter_rng.key(keys, number), part[0].numel())
         scaled = (noise[:, None] if isinstance(noise, Tensor) else noise) * drawn
         parts[name] = (keep * part + scaled.view_as(part)).to(part.dtype)

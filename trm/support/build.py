@@ -23,7 +23,7 @@ def build(config: Mapping[str, Any], kind: type[Instance], group: str, **context
         kind: class the target must be or derive from
         group: config group, for messages
         context: what only code knows, such as the vocabulary's size; of this a target gets what its
-            arguments name
+            arguments name and the config leaves out or as None
 
     Raises:
         InputError: an unknown target or an argument it does not take
@@ -36,8 +36,8 @@ def build(config: Mapping[str, Any], kind: type[Instance], group: str, **context
         lacking = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
         raise InputError(f"{group}._target_={config['_target_']} lacks {lacking}; define it")
     check_arguments(target, arguments, group)
-    named = inspect.signature(target).parameters.keys() - arguments.keys()
-    return target(**arguments, **{name: context[name] for name in context if name in named})
+    known = {name for name in _parameters(target) if arguments.get(name) is None}
+    return target(**arguments | {name: context[name] for name in context if name in known})
 
 
 def call(config: Mapping[str, Any], kind: type[Instance], group: str, *positional: Any) -> Instance:
@@ -82,19 +82,26 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], gr
     Raises:
         InputError: naming the first such argument, with the nearest known one or the right type
     """
-    parameters, hints = inspect.signature(target).parameters, annotations(target)
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    known = {name: each for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD}
-    if options := getattr(target, "options_class", None):  # what a class passes on as a whole
-        known |= inspect.signature(options).parameters
+    known, hints = _parameters(target), annotations(target)
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    if options := getattr(target, "options_class", None):
         hints |= annotations(options)
-        takes_any = False
     for name in () if takes_any else arguments:
         if name not in known:
             raise InputError(
                 f"{group}.{name} is not an argument of {target.__name__}; {nearest(name, known)}"
             )
     check_types(arguments, hints, f"{group}.")
+
+
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the arguments by name, with those that a class passes on as a whole."""
+    parameters = inspect.signature(target).parameters
+    options = getattr(target, "options_class", None)
+    if options is None:
+        return parameters
+    own = {name: each for name, each in parameters.items() if each.kind is not each.VAR_KEYWORD}
+    return own | inspect.signature(options).parameters
 
 
 def annotations(target: Callable[..., Any]) -> dict[str, Any]:

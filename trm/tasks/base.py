@@ -108,7 +108,9 @@ class Task(ABC):
             "vocab_size": self.vocab_size,
             "seq_len": self.cells,
             "grid_shape": self.grid_shape,
+            "columns": self.grid_shape[1],
             "boxes": self.boxes,
+            "blank": self.blank,
             "groups": self.groups,
         }
 

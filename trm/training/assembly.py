@@ -50,7 +50,9 @@ def training_module(
     settings = config.train.settings
     check_arguments(DeepSupervision, settings, "train")
     optimizer = _optimizer(config.optimizer, model)
-    objective = build(config.objective, Objective, "objective") if config.objective else None
+    objective = None
+    if config.objective:
+        objective = build(config.objective, Objective, "objective", **task.structure)
     return DeepSupervision(model, task, optimizer, objective, seed=config.seed, **settings)
 
 

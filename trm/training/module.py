@@ -233,9 +233,10 @@ class DeepSupervision(LightningModule):
             self._compiled = compiling(self.compiling, self.model, shape, device, steps_in_all)
         losses, model = [], self.model_on(puzzles.x_input.shape[1])
         for number in range(1, self.objective.unroll + 1):
-            state = self.objective.before_step(state, counter_rng.key(keys, number))
+            state = self.objective.before_step(state, puzzles, counter_rng.key(keys, number))
             with self._compiled:
                 step = model(puzzles.x_input, puzzles.puzzle_id, state)
+                step = self.objective.settle(step, puzzles, self.answer_loss)
                 target = None
                 if self.halting == "continue":
                     last = taken + number >= self.N_sup

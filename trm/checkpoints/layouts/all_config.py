@@ -16,8 +16,10 @@ from trm.tasks.base import Task
 
 NAME = "all_config.yaml"
 
-_OF_EQR = {"lambda_", "noise_scale", "H_init_std", "L_init_std"}
-_CONSTANTS = {"rope_theta": 10_000, "rms_norm_eps": 1e-5}  # as they are in every model here
+_CONSTANTS = {  # as they are in every model here
+    **{"rope_theta": 10_000, "rms_norm_eps": 1e-5},
+    **{"H_init_std": 1.0, "L_init_std": 1.0},  # of random starts
+}
 _LOSSES = {"stablemax_cross_entropy": "stablemax", "softmax_cross_entropy": "softmax"}
 _KIND = re.compile(r"(?<![a-z])(sudoku|maze|arc(?![a-z]))")  # of puzzle, in the name of a folder
 # Others that the builders know, so that a vocabulary with a token more, as another library has it,
@@ -44,18 +46,11 @@ class AllConfig:
         """Read a config; ``file`` is whose it is.
 
         Raises:
-            InputError: it is none, or that of another recursion
+            InputError: it is none, or says what no model here has
         """
         arch = contents.get("arch") if isinstance(contents, Mapping) else None
         if not isinstance(arch, Mapping):
             raise InputError(f"{source} cannot be read as a published config: it has no arch")
-        name = str(arch.get("name", ""))
-        other = sorted(_OF_EQR & arch.keys())
-        if other or "eqr" in name.lower():
-            raise InputError(
-                f"{source} describes another recursion ({name or other}), damped and noisy; "
-                f"loading {file.name} as plain TRM would be silently wrong"
-            )
         for constant, value in _CONSTANTS.items():
             if arch.get(constant, value) != value:
                 raise InputError(
@@ -78,6 +73,19 @@ class AllConfig:
     def module(self) -> str:
         """Name of the published module that has the model's class: ``trm``, ``hrm`` ..."""
         return str(self.arch.get("name", "")).partition("@")[0].rpartition(".")[2]
+
+    def share(self, name: str) -> float | None:
+        """Return a number from 0 to 1 of ``arch``, None where it is not said.
+
+        Raises:
+            InputError: something else
+        """
+        value = self.arch.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise InputError(f"{self.source} says {name}={value!r}, which is not from 0 to 1")
+        return float(value)
 
     def number(self, name: str) -> int | None:
         """Return a whole number of ``arch`` or beside it, None where it is not said.

@@ -19,6 +19,7 @@ from trm.checkpoints.layouts.base import Layout, Opened
 from trm.checkpoints.published import (
     BASELINE,
     EMBEDDING,
+    EQR,
     HIDDEN_MULTIPLE,
     HRM,
     RELEASED,
@@ -34,6 +35,7 @@ from trm.checkpoints.published import (
     save_published,
 )
 from trm.checkpoints.torch_files import head, read_torch
+from trm.models.damped import DampedOptions
 from trm.models.layers import swiglu_width
 from trm.support.errors import InputError
 
@@ -54,7 +56,7 @@ _OF_OTHERS = {
 
 
 class Published(Layout):
-    """What the training scripts of TRM and HRM save, and EqR's for plain TRM."""
+    """What the training scripts of TRM, HRM and EqR save."""
 
     name = "published state dict"
 
@@ -147,7 +149,27 @@ class _File:
             "positions": self.positions(),
             "columns": self.config.number("columns"),
             **self.recursion(),
+            **self.disturbance(),
         }
+
+    def disturbance(self) -> dict[str, Any]:
+        """Return how EqR starts, damps and disturbs; nothing for other classes."""
+        if self.kind is not EQR:
+            return {}
+        settings: dict[str, Any] = {"random_start": True}
+        usual = DampedOptions()
+        for name, said, default in (
+            ("damping", "lambda_", usual.damping),
+            ("noise", "noise_scale", usual.noise),
+        ):
+            share = self.config.share(said)
+            if share is None and name not in self.given:
+                self.assumed.append(f"{name}={default}")
+            if share is not None and name == "damping":
+                share = round(1 - share, 12)  # theirs is the share of the new value
+            settings[name] = default if share is None else share
+            settings[name] = self.given.get(name, settings[name])
+        return settings
 
     def recursion(self) -> dict[str, Any]:
         if self.kind is BASELINE:
