@@ -66,7 +66,7 @@ def test_a_norm_within_swiglu_takes_the_scale_of_what_it_gates():
 
 def test_position_tables_add_the_vectors_of_row_column_and_box():
     model = tiny_model(group_tables=True, groups=TASK.groups).double()
-    tables = model.group_embeddings
+    tables = model.group_embedding.tables
     assert {name: len(table) for name, table in tables.items()} == {
         "rows": 4,
         "columns": 4,

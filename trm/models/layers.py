@@ -1,6 +1,6 @@
 """The layers that the recursive models share, numerically those of the published code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import sqrt
 from typing import Any
@@ -47,6 +47,30 @@ def linear(fan_in: int, fan_out: int, bias: bool = False) -> nn.Linear:
 def swiglu_width(dim: int, expansion: float, multiple: int) -> int:
     """Return the hidden width: ``expansion · dim · 2/3``, rounded up to a ``multiple``."""
     return -(-round(expansion * dim * 2 / 3) // multiple) * multiple
+
+
+class GroupTables(nn.Module):
+    """Learned vectors of the groups that each cell belongs to, such as its row, summed.
+
+    Args:
+        groups: by name, lists of cells; each name's have every cell once
+        dim: of the vectors
+    """
+
+    def __init__(self, groups: Mapping[str, Sequence[Sequence[int]]], dim: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterDict()
+        for name, lists in groups.items():
+            table = truncated_normal_(torch.empty(len(lists), dim), 1 / sqrt(dim))
+            self.tables[name] = nn.Parameter(table)
+            group_of = {cell: number for number, cells in enumerate(lists) for cell in cells}
+            numbers = torch.tensor([group_of[cell] for cell in range(len(group_of))], device="cpu")
+            self.register_buffer(f"{name}_of_cells", numbers, persistent=False)
+
+    def forward(self) -> Tensor:
+        """Return the sum of its groups' vectors for each cell, (cells, dim)."""
+        vectors = [table[getattr(self, f"{name}_of_cells")] for name, table in self.tables.items()]
+        return torch.stack(vectors).sum(0)
 
 
 class GridConvolution(nn.Module):

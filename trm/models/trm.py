@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from trm.models.identifiers import IdentifierTable
-from trm.models.layers import casts_kept, linear, truncated_normal_
+from trm.models.layers import GroupTables, casts_kept, linear, truncated_normal_
 from trm.models.network import Net, NetOptions
 from trm.models.recursion import RecursiveModel, State, Step
 from trm.support.errors import InputError, check_at_least, check_choice
@@ -177,15 +177,9 @@ class TinyRecursiveModel(DeepRecursion):
             self.positions = nn.Parameter(
                 truncated_normal_(torch.empty(length, dim), 1 / sqrt(dim))
             )
-        self.group_embeddings = nn.ParameterDict()
-        for name, groups in (options.groups or {}).items() if options.group_tables else ():
-            table = torch.empty(len(groups), dim)
-            self.group_embeddings[name] = nn.Parameter(truncated_normal_(table, 1 / sqrt(dim)))
-            # Cells sorted by group, turned around: the group of each cell.
-            order = torch.tensor([cell for group in groups for cell in group], device="cpu")
-            sizes = torch.tensor([len(group) for group in groups], device="cpu")
-            of_cell = torch.arange(len(groups), device="cpu").repeat_interleave(sizes)
-            self.register_buffer(f"{name}_of_cells", of_cell[order.argsort()], persistent=False)
+        self.group_embedding: GroupTables | None = None
+        if options.group_tables and options.groups:
+            self.group_embedding = GroupTables(options.groups, dim)
         self.answer_head = linear(dim, vocab_size)
         self.halt_head = linear(dim, 2, bias=True)  # halt and continue
         nn.init.zeros_(self.halt_head.weight)
@@ -210,13 +204,13 @@ class TinyRecursiveModel(DeepRecursion):
     @property
     def effective_depth(self) -> int:
         """Blocks passed through in one supervision step: ``T (n + 1) layers`` (paper, Table 1)."""
-        return self.passes * len(cast(Net, self.net).blocks)
+        return self.T * (self.n + 1) * len(cast(Net, self.net).blocks)
 
     def embed(self, x_input: Tensor, puzzle_id: Tensor) -> Tensor:
         """Embed tokens behind the identifier's prefix: (batch, prefix + seq, dim)."""
         x = self.embedding(x_input)
-        for name, table in self.group_embeddings.items():
-            x = x + table[getattr(self, f"{name}_of_cells")]
+        if self.group_embedding is not None:
+            x = x + self.group_embedding()
         dim = x.shape[-1]
         if self.identifiers is not None:
             rows = self.identifiers.rows(puzzle_id)
