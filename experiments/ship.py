@@ -20,6 +20,11 @@ from trm.support.errors import InputError
 
 _PRETRAINED = Path(__file__).parents[1] / "trm" / "pretrained"
 _MOST_BYTES = 2_000_000  # of the weights
+_LEAVING = {  # how long a puzzle is thought about, by compute.stop
+    "all": "after",
+    "first_halted": "until it says solved, at most",
+    "first_valid": "until an answer is valid, at most",
+}
 _LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "trainer", "debug")
 
 
@@ -67,7 +72,7 @@ def _evaluated(numbers: dict[str, Any]) -> str:
         for measure in ("exact", "valid", "optimal")
         if f"{measure}_accuracy" in last
     )
-    how = "with a search of at most" if compute["search"] else "after"
+    how = "with a search of at most" if compute["search"] else _LEAVING[compute["stop"]]
     return (
         f"| {numbers['task']}, {numbers['manifest']['source'].partition(';')[0]} | {shares}; "
         f"{last['n']:,} {numbers['split']} puzzles {how} {compute['max_steps']} steps |"
