@@ -11,7 +11,10 @@ HYPOTHESIS_PROFILE ?= fuzz
 # Where "make gpu-tests" runs: cuda asks for a GPU; on a cpu all but one of the tests run as well.
 TRM_TEST_DEVICE ?= cpu
 
-.PHONY: help install train test slow gpu-tests tables torture fuzz check format clean
+# The page of "make demo", with all that it needs: any static host can serve its folder.
+PLAY := docs/play/build/index.html
+
+.PHONY: help install train test slow gpu-tests tables docs demo torture fuzz check format clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this help
@@ -35,6 +38,12 @@ tables: $(READY)  ## Render the paper's tables and the plots from the result fil
 	$(BIN)/python -m experiments.render
 	$(BIN)/python -m experiments.efficiency --render
 
+docs: $(READY)  ## Build the site, docs/_build/html/index.html; a broken link is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+
+demo: $(PLAY)  ## Watch the shipped models think, in a browser (needs npm; ARGS="--port 8080")
+	$(BIN)/python -m trm.serve $(ARGS)
+
 torture: $(READY)  ## Kill a training run twenty times and compare it bit by bit: two to four minutes
 	$(BIN)/python -m pytest -m slow -s tests/test_torture.py $(ARGS)
 
@@ -50,8 +59,8 @@ format: $(READY)  ## Bring the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean:  ## Remove .venv and caches; runs in logs/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+clean:  ## Remove .venv, caches and the site; runs in logs/ stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build docs/generated docs/play/build docs/play/node_modules
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"error: Python {v[0]}.{v[1]} is too old, 3.11 is needed; choose another with make PYTHON=python3.11")'
@@ -59,3 +68,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $(READY)
+
+$(PLAY): $(READY) docs/play/node_modules $(wildcard docs/play/*.*) $(wildcard trm/export/*.py trm/pretrained/*/model.safetensors)
+	@echo "Exporting the shipped models and making the examples (about a minute) ..."
+	$(BIN)/python docs/play/build.py
+
+docs/play/node_modules: docs/play/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm is needed to fetch ONNX Runtime for browsers; install Node.js 20 or later" >&2; exit 1; }
+	npm ci --prefix docs/play --ignore-scripts --no-audit --no-fund
+	@touch $@

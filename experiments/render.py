@@ -21,7 +21,8 @@ from trm.support.errors import InputError
 from trm.support.files import written_whole
 
 RENDERED = HERE / "rendered"
-DOCUMENTS = (HERE.parent / "README.md", HERE / "README.md")
+DOCS = HERE.parent / "docs"
+DOCUMENTS = tuple(DOCS / f"{page}.md" for page in ("tables", "since", "efficiency", "speed"))
 
 _NOT_RUN = "not run"
 _MARKS = {True: " ≠", False: " ≈", None: ""}

@@ -97,6 +97,7 @@ def _card(
     last, manifest, made = result["test"][-1], result["manifest"], result["certificate"]
     counts = ", ".join(f"{n:,} {split}" for split, n in manifest["counts"].items())
     shared = sum(manifest["shared_symmetry_classes"].values())
+    cpu_s = result.get("training_cpu_time_s")
     kind = "those" if result["config"]["ema"] is None else "the averaged (EMA) ones"
     lines = [
         f"# {name}",
@@ -113,7 +114,8 @@ def _card(
         f"| data checksum | {manifest['sha256']} |",
         f"| seed | {result['seed']} |",
         f"| training | {result['steps']:,} steps, {result['training_wall_time_s'] / 60:.1f} min on "
-        f"{made['threads']} thread(s) of {made['processor']}, torch {made['torch']} |",
+        f"{made['threads']} thread(s) of {made['processor']}, torch {made['torch']}"
+        f"{f', {cpu_s / 60:.1f} min of processor time' if cpu_s else ''} |",
         *(
             f"| {measure} accuracy | {100 * last[f'{measure}_accuracy']:.1f} % "
             f"({percent(last[f'{measure}_interval'])}) of {last['n']:,} test puzzles after "

@@ -34,10 +34,10 @@ def folder(tmp_path):
 
 
 @contextmanager
-def piped(*words):
+def piped(*words, called=("trm.solve",)):
     """A command that reads a pipe, and is told to go if it hangs."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-m", "trm.solve", *words, "-"]
+    command = [sys.executable, "-m", *called, *words, "-"]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         late = threading.Timer(WITHIN_S, process.kill)
         late.start()
@@ -61,8 +61,9 @@ def test_who_writes_a_puzzle_into_a_pipe_gets_its_answer_before_the_next(folder)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is no signal there")
-def test_ctrl_c_ends_the_waiting_for_a_pipe_at_once_and_without_a_word(folder):
-    with piped(folder) as process:
+@pytest.mark.parametrize("called", [("trm.solve",), ("trm", "solve")], ids=" ".join)
+def test_ctrl_c_ends_the_waiting_for_a_pipe_at_once_and_without_a_word(called, folder):
+    with piped(folder, called=called) as process:
         process.stdin.write(SOLVED + "\n")
         process.stdin.flush()
         assert process.stdout.readline()
@@ -228,9 +229,9 @@ def test_only_what_a_search_found_is_said_to_be_found():
     found = Solution(SOLVED, SOLVED, True, None, **numbers)
     failed = Solution(SOLVED, SOLVED, False, "not solved: row 1 holds 1 twice", **numbers)
     search = "a search: 3 cells written, 2 guesses made"
-    assert "found by search: 3 cells written, 2 guesses made" in solve._verdict(found)
-    assert f"after {search}" in solve._verdict(failed)
-    assert "found" not in solve._verdict(failed)
+    assert "found by search: 3 cells written, 2 guesses made" in found.verdict()
+    assert f"after {search}" in failed.verdict()
+    assert "found" not in failed.verdict()
 
 
 @pytest.fixture

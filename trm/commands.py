@@ -25,13 +25,9 @@ from trm.support.build import nearest
 from trm.support.config_help import config_help
 from trm.support.devices import keep_freed_memory
 from trm.support.errors import InputError, Stopped
+from trm.support.files import CONF as CONF
 from trm.support.files import show_anything
 from trm.training.run_folder import is_first_process
-
-_PACKAGE = Path(__file__).parent
-# The wheel carries the configs inside the package; a checkout has them beside it.
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
-
 
 _SYNTAX = set("=,:()[]{}$\"'")  # of overrides
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)

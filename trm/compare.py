@@ -3,7 +3,6 @@
 Each one is tested against the first, puzzle by puzzle, and the config keys that differ are listed.
 """
 
-import argparse
 import csv
 import io
 import sys
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from trm.report.fitting import Fitting
 from trm.results.comparing import Pairing, Subject, differences, paired
-from trm.support.command_line import command
+from trm.support.command_line import argument_parser, command
 from trm.support.errors import InputError
 from trm.support.files import check_writable, written_whole
 
@@ -167,7 +166,7 @@ def _read(paths: Sequence[Path]) -> list[Subject]:
 @command()
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables of all that are results; 2 if none is."""
-    parser = argparse.ArgumentParser(prog="python -m trm.compare", description=__doc__)
+    parser = argument_parser("trm.compare", __doc__)
     parser.add_argument(
         "runs", nargs="+", type=Path, help="run folders, result.json files, files of trm.evaluate"
     )

@@ -1,6 +1,5 @@
 """Say what a model file holds: ``python -m trm.describe PATH``."""
 
-import argparse
 import sys
 
 from rich.console import Console
@@ -8,7 +7,7 @@ from rich.table import Table
 
 from trm.checkpoints.opening import Opened, open_for, open_model
 from trm.models.trm import TinyRecursiveModel
-from trm.support.command_line import add_settings, command, settings_of
+from trm.support.command_line import add_settings, argument_parser, command, settings_of
 
 
 def description(opened: Opened) -> list[tuple[str, str]]:
@@ -31,7 +30,7 @@ def description(opened: Opened) -> list[tuple[str, str]]:
 @command()
 def main(arguments: list[str] | None = None) -> int:
     """Print the description; 2 if the file cannot be opened."""
-    parser = argparse.ArgumentParser(prog="python -m trm.describe", description=__doc__)
+    parser = argument_parser("trm.describe", __doc__)
     parser.add_argument("path", help="a checkpoint, a safetensors folder, or a published file")
     add_settings(parser)
     options = parser.parse_args(arguments)

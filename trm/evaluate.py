@@ -369,5 +369,10 @@ def _main(cfg: DictConfig) -> float:
     return float(result["evaluation"][-1]["exact_accuracy"]) if "evaluation" in result else 0.0
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Evaluate as the command line says."""
     run_command(_main, "evaluate")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,8 +14,6 @@ from itertools import count, islice
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-import numpy as np
-import torch
 from rich.columns import Columns
 from rich.console import Console
 from rich.text import Text
@@ -24,12 +22,18 @@ from trm.checkpoints.layouts.published import identifier_names
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
-from trm.inference.solver import Solution, Solver, default_compute
-from trm.support.command_line import add_settings, command, progress_bar, settings_of
+from trm.inference.solver import Solution, Solver
+from trm.support.command_line import (
+    add_settings,
+    argument_parser,
+    command,
+    progress_bar,
+    settings_of,
+)
 from trm.support.devices import Precision, keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.support.streams import as_they_come, decoded
-from trm.tasks.base import PAD, Task
+from trm.tasks.base import Task
 from trm.tasks.reading import Reading
 
 _AT_ONCE = 2048  # lines that are read before they are solved
@@ -71,9 +75,9 @@ def _no_flag(word: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trm.solve",
-        description="Solve puzzles with a trained model. Answers are checked against the rules.",
+    parser = argument_parser(
+        "trm.solve",
+        "Solve puzzles with a trained model. Answers are checked against the rules.",
         epilog="Exit status: 0 if every puzzle has an answer that obeys the rules (ARC has none to "
         "check), 1 if one has not, 2 if nothing could be tried.",
     )
@@ -270,13 +274,13 @@ def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None
     if as_json:
         print(json.dumps(asdict(solution), ensure_ascii=False), flush=True)
     elif several:
-        verdict = _verdict(solution, with_time=False)
+        verdict = solution.verdict(with_time=False)
         print(solution.answer or "", verdict, sep="\t", flush=True)
     elif solution.answer is None:
         print(f"error: {solution.problem}", file=sys.stderr)
     else:
         pictures = [
-            Text(f"{title}\n", "bold").append_text(task.render(*(_tokens(task, t) for t in texts)))
+            Text(f"{title}\n", "bold").append_text(task.render(*map(task.known, texts)))
             for title, texts in (
                 ("puzzle", [solution.puzzle]),
                 ("answer", [solution.puzzle, solution.answer]),
@@ -284,59 +288,16 @@ def _print(task: Task, solution: Solution, as_json: bool, several: bool) -> None
         ]
         console = Console()
         console.print(Columns(pictures, padding=(0, 4)))
-        console.print(Text(_verdict(solution)), soft_wrap=True)  # one line, to be known again
-
-
-def _tokens(task: Task, text: str) -> np.ndarray:
-    """Encode what a model said, whose worse answers have symbols that no puzzle has."""
-    return np.array([task.symbols.get(symbol, PAD) for symbol in text], dtype=np.uint8)
-
-
-def _verdict(solution: Solution, with_time: bool = True) -> str:
-    """Say in words what is known of an answer; in a batch its time says little."""
-    verdict = solution.problem or ("valid" if solution.valid else "not checked: no rules")
-    if solution.halting_probability is None or solution.confidence is None:
-        return verdict
-    steps = f"{solution.steps} step{'s' if solution.steps > 1 else ''}"
-    if solution.total_steps > solution.steps:
-        steps += f" ({solution.total_steps} over all trajectories)"
-    if solution.pins or solution.guesses:
-        search = "after a search" if solution.failed else "found by search"
-        steps += f", {search}: {solution.pins} cells written, {solution.guesses} guesses made"
-        steps += f", {solution.restarts} fresh starts" if solution.restarts else ""
-    if solution.matches is False:
-        verdict += ", other than the solution beside it"
-    time_s = f", {1000 * solution.time_s:.0f} ms" if with_time else ""
-    return (
-        f"{verdict}; {steps}{time_s}, says solved with "
-        f"{100 * solution.halting_probability:.0f} %, sure of its cells with "
-        f"{100 * solution.confidence:.0f} %"
-    )
+        console.print(Text(solution.verdict()), soft_wrap=True)  # one line, to be known again
 
 
 def _draw(solver: Solver, options: argparse.Namespace) -> None:
     """Write the picture of one puzzle's plain trajectory, up to its first valid answer."""
-    from trm.inference.frames import trajectory_frames  # with matplotlib, half a second to import
-    from trm.report.pictures import Story, draw
+    from trm.report.pictures import draw  # with matplotlib, half a second to import
 
     if options.puzzle == ["-"] or len(options.puzzle) != 1:
         raise InputError("--picture draws one puzzle; give it as the argument")
-    x_input = solver.tokens(options.puzzle[0])
-    solver = solver.of_size(len(x_input))
-    task = solver.task
-    plain = default_compute(task, solver.trained.N_sup, search=None)  # nothing is pinned here
-    steps = options.max_steps or plain.max_steps
-    assert steps is not None, "a default has it"
-    puzzle = torch.from_numpy(x_input)[None]
-    identifiers = torch.tensor(solver.identifiers(options.id, 1))
-    frames = trajectory_frames(
-        solver.model, puzzle, steps, solver.trained, identifiers, solver.precision
-    )
-    valid = task.is_valid(puzzle.long().expand(steps, -1), frames.answers[:, 0].long())
-    solved = task.has_rules and bool(valid.any())
-    last = int(valid.int().argmax()) if solved else steps - 1
-    solution = frames.answers[last, 0].numpy() if solved else None
-    draw(Story.of(task, x_input, frames[: last + 1], y_true=solution), options.picture)
+    draw(solver.trajectory(options.puzzle[0], options.id, options.max_steps), options.picture)
 
 
 if __name__ == "__main__":

@@ -180,5 +180,10 @@ def _main(cfg: DictConfig) -> float | None:
     return score
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Train as the command line says."""
     run_command(_main, "train", continuing.completed)
+
+
+if __name__ == "__main__":
+    main()

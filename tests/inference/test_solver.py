@@ -3,6 +3,8 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.conftest import tiny_model
 from trm import solve
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
-from trm.inference.solver import Solver
+from trm.inference.solver import Solution, Solver
 from trm.models import RecursiveModel, State, Step, SymmetricModel
 from trm.models.recursion import Trained
 from trm.support.errors import InputError
@@ -262,3 +264,61 @@ def test_solvers_and_tasks_say_what_they_are():
 def test_what_is_neither_text_nor_array_is_refused(puzzles):
     with pytest.raises(InputError, match="is no puzzle; give a text, an array, or a list of them"):
         Solver(tiny_model(), Sudoku(2, 2)).solve(puzzles)
+
+
+SOLVED = "1234341221434321"
+
+
+def tables(html):
+    """The words that stand around tables, and the symbols within each."""
+    root = ElementTree.fromstring(f"<div>{html}</div>")
+    drawn = ["".join(table.itertext()) for table in root.iter("table")]
+    return " ".join(root.itertext()), drawn
+
+
+def test_a_notebook_draws_solutions_and_says_what_is_known_of_them():
+    solver = Solver(tiny_model(), Sudoku(2, 2), Compute(max_steps=2))
+    found = solver.solve(["1" + "." * 15, SOLVED, "11" + "." * 14, "<b>"])
+    assert isinstance(found, list)
+    for solution in found[:3]:
+        words, (drawn,) = tables(solution._repr_html_())
+        assert drawn == re.sub("[.?]", "", solution.answer or solution.puzzle)
+        assert solution.verdict() in words
+    words, drawn = tables(found[3]._repr_html_())
+    assert "<b> not read: " in words
+    assert drawn == []
+    assert len(tables(found._repr_html_())[1]) == 3
+    assert "2 more" in tables(solver.solve([SOLVED] * 12)._repr_html_())[0]
+
+
+def test_a_solution_knows_its_task_and_its_fields_are_plain():
+    (found,) = Solver(tiny_model(), Sudoku(2, 2), Compute(max_steps=1)).solve("1" + "." * 15)
+    assert "task" not in asdict(found)
+    assert tables(replace(found, time_s=1.0)._repr_html_())[1]
+    assert replace(found, puzzle=SOLVED) == Solution(**asdict(found) | {"puzzle": SOLVED})
+
+
+def test_where_nothing_is_given_puzzle_and_answer_are_drawn():
+    model = tiny_model(vocab_size=12, seq_len=900, n=1, T=1)
+    (found,) = Solver(model, Arc(), Compute(max_steps=1)).solve("[[1, 2]]")
+    words, drawn = tables(found._repr_html_())
+    assert len(drawn) == 2
+    assert "not checked: no rules; 1 step" in words
+
+
+def test_a_trajectory_ends_with_the_first_valid_answer_and_draws_at_most_twelve_grids():
+    solver = Solver.load("sudoku-4x4")
+    story = solver.trajectory("1...34....43...1")
+    (solution,) = solver.solve("1...34....43...1")
+    assert solver.task.decode(story.answers[-1]) == solution.answer
+    assert len(story.answers) == solution.steps
+    assert story.title(len(story.answers) - 1).startswith(f"step {solution.steps}: solved\n")
+    words, drawn = tables(story._repr_html_())
+    assert len(drawn) == 1 + solution.steps
+    assert "says solved: " in words
+    never = Solver(tiny_model(), Sudoku(2, 2)).trajectory("." * 16, steps=40)
+    assert never.y_true is None
+    assert len(never.answers) == 40
+    assert len(tables(never._repr_html_())[1]) <= 12
+    with pytest.raises(InputError, match="steps=0 must be at least 1"):
+        solver.trajectory("." * 16, steps=0)

@@ -33,7 +33,7 @@ from trm.data.stand_in import stand_in
 from trm.report.fitting import Fitting
 from trm.results.files import FORMAT, birth_certificate, write_json
 from trm.support.build import build
-from trm.support.command_line import add_settings, command, settings_of
+from trm.support.command_line import add_settings, argument_parser, command, settings_of
 from trm.support.devices import keep_freed_memory, pick_device
 from trm.support.errors import InputError
 from trm.support.files import check_writable
@@ -144,10 +144,8 @@ def parts_table(measured: list[Measurement]) -> Fitting:
 @command(MENDABLE, partial(one_line, config_name="train"))
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print; 2 if an argument is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="python -m trm.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = argument_parser(
+        "trm.bench", __doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", help="experiments, key=value overrides, models")
     parser.add_argument("--against", help="a second config, measured in turns: 'NAME key=value'")

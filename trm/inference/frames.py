@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from trm.models.likelihoods import answer_loss
 from trm.models.recursion import RecursiveModel, Trained, halting_logit, trajectory
 from trm.support.devices import autocast
 from trm.support.errors import check_at_least
+from trm.tasks.base import Task
+from trm.tasks.html import most_panels, panels, table
+from trm.tasks.looks import Look, looks, window, wrong_cells
 
 
 @dataclass(frozen=True)
@@ -81,3 +85,90 @@ def trajectory_frames(
     return TrajectoryFrames(
         **stacked, states={name: torch.stack(parts) for name, parts in states.items()}
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """One puzzle and how its answer came to be; in a notebook it draws itself, step by step.
+
+    Attributes:
+        task: whose puzzle it is
+        x_input: (cells,) uint8 tokens
+        answers: after each step, (steps, cells) uint8 tokens
+        certainty: probability of these tokens, (steps, cells)
+        halting: probability that the model gives to being solved, (steps,)
+        y_true: the solution, (cells,) uint8, or None if it is not known; then nothing is wrong
+    """
+
+    task: Task
+    x_input: np.ndarray
+    answers: np.ndarray
+    certainty: np.ndarray
+    halting: np.ndarray
+    y_true: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        x_input: np.ndarray,
+        frames: TrajectoryFrames,
+        number: int = 0,
+        y_true: np.ndarray | None = None,
+    ) -> "Story":
+        """Take one puzzle out of a batch."""
+        return cls(
+            task,
+            x_input,
+            frames.answers[:, number].numpy(),
+            frames.certainty[:, number].numpy(),
+            frames.halting[:, number].numpy(),
+            y_true,
+        )
+
+    def __repr__(self) -> str:
+        return f"Story({self.task!r}, {len(self.answers)} steps)"
+
+    def _repr_html_(self) -> str:
+        size = self.window
+        drawn = [("puzzle", table(self.task, self.looks(None), size))]
+        for step in self.told(most_panels(self.task) - 1):
+            drawn.append((self.title(step), table(self.task, self.looks(step), size)))
+        return panels(drawn)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The rows and columns worth showing."""
+        known = [] if self.y_true is None else [self.y_true]
+        return window(self.task, self.x_input, *self.answers, *known)
+
+    def looks(self, step: int | None) -> list[Look]:
+        """Return how the cells look after a step, or those of the puzzle if it is None."""
+        if step is None:
+            return looks(self.task, self.x_input)
+        certainty, wrong = self.certainty[step], self.wrong(step)
+        return looks(self.task, self.x_input, self.answers[step], certainty, wrong)
+
+    def told(self, most: int) -> list[int]:
+        """Choose at most so many steps that it is told by: all, or those that changed the answer.
+
+        The first and the last of these are among them.
+        """
+        steps = list(range(len(self.answers)))
+        if len(steps) > most:
+            changed = (self.answers[1:] != self.answers[:-1]).any(1)
+            steps = [0, *(np.flatnonzero(changed) + 1).tolist()]
+        if len(steps) > most:
+            chosen = np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))
+            steps = [steps[place] for place in chosen]
+        return steps
+
+    def wrong(self, step: int) -> np.ndarray:
+        """Mark, as (cells,) bool, the cells that are not as in the solution."""
+        return wrong_cells(self.answers[step], self.y_true)
+
+    def title(self, step: int) -> str:
+        """Say in two lines how far it is."""
+        count, known = int(self.wrong(step).sum()), self.y_true is not None
+        state = "" if not known else ": solved" if count == 0 else f": {count} wrong"
+        return f"step {step + 1}{state}\nsays solved: {100 * self.halting[step]:.0f} %"

@@ -4,7 +4,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -13,6 +13,7 @@ import torch
 
 from trm.checkpoints.opening import open_for
 from trm.inference.compute import Compute
+from trm.inference.frames import Story, trajectory_frames
 from trm.inference.rollouts import RolloutStep, rollout
 from trm.inference.search import Search
 from trm.models.recursion import RecursiveModel, Trained
@@ -20,10 +21,12 @@ from trm.support.build import check_arguments
 from trm.support.devices import Precision, pick_device, pick_precision
 from trm.support.errors import InputError, check_at_least, check_choice
 from trm.tasks.base import Task
+from trm.tasks.html import panels
 from trm.tasks.reading import Reader
 
 _BATCH_SIZE = {"cpu": 64}  # by kind of device, see experiments/LOG.md
 _STEPS = 16  # supervision steps at least: more than training had may help, and solved puzzles leave
+_DRAWN = 10  # solutions that a notebook draws of many
 _SEARCH_STEPS = 20  # with a search, times as many as in training
 
 
@@ -45,6 +48,8 @@ class Solution:
         restarts: how often it had started anew
         matches: whether the answer is the solution that stood beside the puzzle; None if none did
         time_s: seconds from the start of the call until this puzzle was answered
+        task: whose puzzle it is, by which a notebook draws it; None if it could not be read. It is
+            no field, so that ``dataclasses.asdict`` gives plain values
     """
 
     puzzle: str
@@ -60,11 +65,57 @@ class Solution:
     restarts: int = 0
     matches: bool | None = None
     time_s: float = 0.0
+    task: InitVar[Task | None] = None
+
+    def __post_init__(self, task: Task | None) -> None:
+        object.__setattr__(self, "task", task)  # where dataclasses.replace looks for it
 
     @property
     def failed(self) -> bool:
         """Whether there is no answer, or one that breaks the rules."""
         return self.answer is None or self.valid is False
+
+    def verdict(self, with_time: bool = True) -> str:
+        """Say in words what is known of the answer; in a batch its time says little."""
+        verdict = self.problem or ("valid" if self.valid else "not checked: no rules")
+        if self.halting_probability is None or self.confidence is None:
+            return verdict
+        steps = f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        if self.total_steps > self.steps:
+            steps += f" ({self.total_steps} over all trajectories)"
+        if self.pins or self.guesses:
+            search = "after a search" if self.failed else "found by search"
+            steps += f", {search}: {self.pins} cells written, {self.guesses} guesses made"
+            steps += f", {self.restarts} fresh starts" if self.restarts else ""
+        if self.matches is False:
+            verdict += ", other than the solution beside it"
+        time_s = f", {1000 * self.time_s:.0f} ms" if with_time else ""
+        return (
+            f"{verdict}; {steps}{time_s}, says solved with "
+            f"{100 * self.halting_probability:.0f} %, sure of its cells with "
+            f"{100 * self.confidence:.0f} %"
+        )
+
+    def _repr_html_(self) -> str:
+        task: Task | None = vars(self)["task"]  # mypy knows an InitVar as an argument alone
+        if task is None:
+            return panels([(self.puzzle, "")], self.verdict())
+        x_input = task.known(self.puzzle)
+        drawn = [("puzzle", task.show(x_input)._repr_html_())]
+        if self.answer is not None:
+            answer = "answer", task.show(x_input, task.known(self.answer))._repr_html_()
+            # An answer that keeps what is given shows the puzzle, too.
+            drawn = [answer] if task.given(x_input).any() else [*drawn, answer]
+        return panels(drawn, self.verdict())
+
+
+class Solutions(list[Solution]):
+    """Solutions in the order of their puzzles; a notebook draws the first of them."""
+
+    def _repr_html_(self) -> str:
+        shown = "".join(solution._repr_html_() for solution in self[:_DRAWN])
+        more = f"{len(self) - _DRAWN:,} more" if len(self) > _DRAWN else ""
+        return f"{shown}{panels([], more)}"
 
 
 def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
@@ -193,7 +244,7 @@ class Solver:
         self,
         puzzles: str | Sequence[str] | np.ndarray | torch.Tensor,
         puzzle_id: int | Sequence[int] = 0,
-    ) -> list[Solution]:
+    ) -> Solutions:
         """Answer puzzles, in their order.
 
         A puzzle whose clues contradict each other is not given to the model: it is reported as
@@ -222,9 +273,45 @@ class Solver:
             )
         return self._solve_some(list(puzzles), puzzle_id)
 
+    def trajectory(
+        self,
+        puzzle: str | np.ndarray | torch.Tensor,
+        puzzle_id: int = 0,
+        steps: int | None = None,
+    ) -> Story:
+        """Show how one puzzle is thought about: its plain trajectory, up to the first valid answer.
+
+        Args:
+            puzzle: as for ``solve``; nothing is written into it
+            puzzle_id: its identifier
+            steps: supervision steps at most; None for 16, or as many as in training
+
+        Returns:
+            what draws itself in a notebook, and ``trm.report.pictures.draw`` writes as a file; of a
+            solved puzzle it knows the solution
+
+        Raises:
+            InputError: as ``solve`` does
+        """
+        x_input = self.tokens(puzzle)
+        there = self.of_size(len(x_input))
+        task = there.task
+        if steps is None:
+            steps = default_compute(task, self.trained.N_sup, search=None).max_steps
+            assert steps is not None, "a default has it"
+        question = torch.from_numpy(x_input)[None]
+        ids = torch.tensor(there.identifiers(puzzle_id, 1))
+        frames = trajectory_frames(there.model, question, steps, self.trained, ids, self.precision)
+        answers = frames.answers[:, 0]
+        valid = task.is_valid(question.long().expand(len(answers), -1), answers.long())
+        if not (task.has_rules and valid.any()):
+            return Story.of(task, x_input, frames)
+        last = int(valid.int().argmax())
+        return Story.of(task, x_input, frames[: last + 1], y_true=answers[last].numpy())
+
     def _solve_some(
         self, puzzles: list[Any], puzzle_id: int | Sequence[int] | np.ndarray
-    ) -> list[Solution]:
+    ) -> Solutions:
         """Answer puzzles of a list, of which some may not be readable."""
         ids = self.identifiers(puzzle_id, len(puzzles))
         solutions: dict[int, Solution] = {}
@@ -236,7 +323,7 @@ class Solver:
                 solutions[place] = Solution(str(puzzle), None, None, f"not read: {error}")
         found = self.solve_tokens(list(tokens.values()), ids[list(tokens)])
         solutions |= dict(zip(tokens, found, strict=True))
-        return [solutions[place] for place in range(len(puzzles))]
+        return Solutions(solutions[place] for place in range(len(puzzles)))
 
     def tokens(self, puzzle: str | np.ndarray | torch.Tensor) -> np.ndarray:
         """Encode a puzzle of any size that the model takes, (cells,) uint8; see ``solve``."""
@@ -274,10 +361,10 @@ class Solver:
 
     def solve_tokens(
         self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray = 0
-    ) -> list[Solution]:
+    ) -> Solutions:
         """Answer puzzles given as (cells,) uint8 tokens, of one size or several; see ``solve``."""
         found = dict(self.answers(tokens, puzzle_id))
-        return [found[place] for place in range(len(tokens))]
+        return Solutions(found[place] for place in range(len(tokens)))
 
     def answers(
         self, tokens: Sequence[np.ndarray], puzzle_id: int | Sequence[int] | np.ndarray = 0
@@ -353,10 +440,10 @@ class Solver:
         if not self.task.has_rules:
             return None
         if problem := self.task.explain(x_input):
-            return Solution(text, None, False, f"unsolvable: {problem}")
+            return Solution(text, None, False, f"unsolvable: {problem}", task=self.task)
         grid = torch.from_numpy(x_input).long()[None]
         if self.task.is_valid(grid, grid).item():
-            return Solution(text, text, True, "already solved")
+            return Solution(text, text, True, "already solved", task=self.task)
         return None
 
     def _solutions(
@@ -378,7 +465,7 @@ class Solver:
             step.restarts[at].tolist(),
             strict=True,
         )
-        for place, y, valid, halting_probability, confidence, steps, *searched in plain:
+        for place, y, valid, halting, confidence, steps, pins, guesses, restarts in plain:
             question, problem = x_input[place].numpy(), None
             if self.task.has_rules and not valid:
                 problem = f"not solved: {self.task.explain(question, y)}"
@@ -389,10 +476,13 @@ class Solver:
                     self.task.decode(y),
                     valid if self.task.has_rules else None,
                     problem,
-                    halting_probability,
+                    halting,
                     confidence,
                     steps,
                     steps * self.compute.trajectories,
-                    *searched,
+                    pins,
+                    guesses,
+                    restarts,
+                    task=self.task,
                 ),
             )

@@ -18,8 +18,8 @@ class DampedOptions(NetOptions):
     """What a network is made of, and how its updates are disturbed.
 
     Attributes:
-        damping: share of the old value that an update keeps, λ
-        noise: standard deviation of what is added to every entry after an update, β; in training
+        damping: share of the old value that an update keeps; the released code has one minus it
+        noise: standard deviation of what is added to every entry after an update; in training
             alone, where the released code adds it always
 
     Raises:
@@ -35,7 +35,7 @@ class DampedOptions(NetOptions):
 
 
 class DampedModel(TinyRecursiveModel):
-    """TRM whose every update is ``h ← λ h + (1 − λ) net(h + …) + β ε`` (EqR, section 3).
+    """TRM whose every update is ``h ← d h + (1 − d) net(h + …) + s N(0, 1)`` (EqR, section 3).
 
     A fixed point of the plain update is one of this one, too, and is reached more calmly; the noise
     keeps the recursion from relying on the one path that leads to it. Arguments are those of

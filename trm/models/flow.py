@@ -42,7 +42,7 @@ class FlowOptions(NetOptions):
 
     Attributes:
         flow_steps: steps from noise to answer
-        churn: noise that is put back before each step, γ; 0 follows the flow without
+        churn: noise that is put back before each step; 0 follows the flow without
         answer_loss: under which the logits are probabilities, as ``train.loss``
         blank: token of an open cell; what is given has no noise. None where nothing is given
 

@@ -9,14 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
+from trm.support.colours import PALETTE
 from trm.support.files import written_whole
 
-# Okabe and Ito's palette, told apart by people who see colours differently; markers say it again.
-_COLOURS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7"),
-    *("#E69F00", "#56B4E9", "#000000", "#999999"),
-)
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # which say again what colours say
 
 _UNKNOWN = -25.0  # where circles of unknown height lie
 
@@ -37,7 +33,7 @@ def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Pat
     """
     figure = Figure(figsize=(4 * len(panels), 3.6), layout="constrained")
     for axes, (label, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for (name, curve), colour, marker in zip(curves.items(), _COLOURS, _MARKERS, strict=False):
+        for (name, curve), colour, marker in zip(curves.items(), PALETTE, _MARKERS, strict=False):
             x, y = zip(*curve, strict=True)
             legend = f"{name}, exponent {exponent(curve):.2f}"
             axes.plot(x, y, color=colour, marker=marker, label=legend)
@@ -62,7 +58,7 @@ def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, ti
     figure = Figure(figsize=(6 * len(panels), 4.2), layout="constrained")
     axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axes, (xlabel, curves) in zip(axes_row, panels.items(), strict=True):
-        for (name, curve), colour, marker in zip(curves.items(), _COLOURS, _MARKERS, strict=False):
+        for (name, curve), colour, marker in zip(curves.items(), PALETTE, _MARKERS, strict=False):
             x, y, low, high = np.array(sorted(curve)).T
             axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
             axes.plot(x, y, color=colour, marker=marker, markersize=5, label=name)
@@ -100,7 +96,7 @@ def dots(
 
     ``panels`` maps titles to rows, the first on top; ``says`` is kept in the picture's description.
     """
-    style = {"color": _COLOURS[0], "markersize": 4, "linewidth": 1}
+    style = {"color": PALETTE[0], "markersize": 4, "linewidth": 1}
     most = max(map(len, panels.values()))
     across = min(len(panels), 2)
     down = -(-len(panels) // across)
@@ -112,20 +108,20 @@ def dots(
     for axes, (name, rows) in zip(places, panels.items(), strict=False):
         for place, (_, claimed, runs) in enumerate(rows):
             if claimed is not None:
-                axes.plot(claimed, place, "D", color=_COLOURS[1], fillstyle="none", markersize=7)
+                axes.plot(claimed, place, "D", color=PALETTE[1], fillstyle="none", markersize=7)
             for shift, (value, low, high) in zip(_shifts(len(runs)), runs, strict=True):
                 ends = [[max(0.0, value - low)], [max(0.0, high - value)]]
                 axes.errorbar(value, place + shift, xerr=ends, fmt="o", **style)
             if len(runs) > 1:
                 middle = sum(value for value, _, _ in runs) / len(runs)
-                axes.plot([middle] * 2, [place - 0.34, place + 0.34], color=_COLOURS[0])
+                axes.plot([middle] * 2, [place - 0.34, place + 0.34], color=PALETTE[0])
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
         axes.set(xlim=(-2, 102), ylim=(len(rows) - 0.5, -0.5), title=name, xlabel=xlabel)
         axes.grid(axis="x", alpha=0.3)
     ours = places[0].errorbar([], [], xerr=[], fmt="o", **style)
     legend = {"ours: each seed with its 95 % interval, bar: mean": ours}
     if any(row.claimed is not None for rows in panels.values() for row in rows):
-        (theirs,) = places[0].plot([], [], "D", color=_COLOURS[1], fillstyle="none")
+        (theirs,) = places[0].plot([], [], "D", color=PALETTE[1], fillstyle="none")
         legend["the paper's, on its own benchmark"] = theirs
     figure.legend(
         list(legend.values()),
@@ -171,7 +167,7 @@ def bubbles(
     largest = max(circle.size for circle in circles)
     for number, (label, x, y, size) in enumerate(circles):
         height, area = _UNKNOWN if y is None else y, 3000 * size / largest
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = PALETTE[number % len(PALETTE)]
         axes.scatter(
             x, height, max(area, 12), facecolor="none" if y is None else colour, edgecolor=colour
         )
@@ -200,7 +196,7 @@ def latent_paths(paths: Mapping[str, np.ndarray], solved: np.ndarray, path: Path
     axes_row = figure.subplots(1, len(paths), squeeze=False)[0]
     for axes, (name, states) in zip(axes_row, paths.items(), strict=True):
         plane, shares = _principal_plane(states)
-        kinds = (("solved", solved, _COLOURS[0], "o"), ("not solved", ~solved, _COLOURS[1], "s"))
+        kinds = (("solved", solved, PALETTE[0], "o"), ("not solved", ~solved, PALETTE[1], "s"))
         for label, which, colour, marker in kinds:
             for walk in np.flatnonzero(which).tolist():
                 axes.plot(*plane[:, walk].T, color=colour, linewidth=0.7, alpha=0.5)

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -75,6 +77,24 @@ def progress_bar(
     ) as progress:
         bar = progress.add_task(title, total=total)
         yield lambda done: progress.update(bar, completed=done)
+
+
+def program(module: str) -> str:
+    """Return what a person typed to start a command: ``trm solve``, or ``python -m trm.solve``."""
+    typed = sys.argv[0]
+    is_word = typed.endswith(f"trm {module.removeprefix('trm.')}")
+    return typed if is_word else f"python -m {module}"
+
+
+def said_as_typed(text: str, module: str) -> str:
+    """Return a text that names a command, such as its docstring, with the name that was typed."""
+    return re.sub(rf"python -m {re.escape(module)}(?![.\w])", program(module), text)
+
+
+def argument_parser(module: str, description: str | None, **settings: Any) -> ArgumentParser:
+    """Return a parser of the command that a module is; ``settings`` are argparse's."""
+    description = said_as_typed(description or "", module)
+    return ArgumentParser(prog=program(module), description=description, **settings)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from trm.support.command_line import said_as_typed
+
 _KEY = re.compile(r"( *)([\w']+):([^#]*?)(?: +# *(.*))?")
 _GROUP = re.compile(r" *- (?:optional )?(\w+): [^#]*?(?: +# *(.*))?")
 _COMMENT = re.compile(r" *# ?(.*)")
@@ -76,7 +78,7 @@ def config_help(
     comments = comments_on_keys(name, choices, folders)
     console = Console(width=None if Console().is_terminal else 120)
     parts: list[RenderableType] = [
-        own.heading,
+        said_as_typed(own.heading, f"trm.{name}"),
         "\nGroups of keys, as in GROUP=OPTION:",
         _grid((group, ", ".join(options[group]), own.groups[group]) for group in own.groups),
         "\nKeys, as in KEY=VALUE, with the values that they have now:",

@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 from trm.support.errors import InputError
 
+_PACKAGE = Path(__file__).parents[1]
+# The wheel carries the configs inside the package; a checkout has them beside it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
 # As wide as the original wherever one sign can be read for it, so that columns stay aligned.
 _LOOK_ALIKES = {
     **dict.fromkeys("│┃║‖", "|"),

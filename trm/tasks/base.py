@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor
 
 from trm.support import counter_rng
 from trm.support.errors import InputError
+
+if TYPE_CHECKING:
+    from trm.tasks.html import Grid
 
 # Makes so many puzzles: questions and answers, (puzzles, cells) uint8 each.
 MakePuzzles = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -137,6 +140,10 @@ class Task(ABC):
                     f"{''.join(self.symbols)!r}"
                 )
         return np.array([self.symbols[symbol] for symbol in text], dtype=np.uint8)
+
+    def known(self, text: str) -> np.ndarray:
+        """Encode what a model said, whose worse answers have symbols that no puzzle has: as PAD."""
+        return np.array([self.symbols.get(symbol, PAD) for symbol in text], dtype=np.uint8)
 
     def decode(self, tokens: np.ndarray | Tensor) -> str:
         """Turn (cells,) tokens into text; ``?`` stands for a token that has no symbol."""
@@ -265,6 +272,14 @@ class Task(ABC):
     def extent(self, tokens: np.ndarray) -> tuple[int, int]:
         """Return how many (rows, columns) from the top left corner a picture has to show."""
         return self.grid_shape
+
+    def show(
+        self, x_input: np.ndarray, y: np.ndarray | None = None, y_true: np.ndarray | None = None
+    ) -> "Grid":
+        """Return what ``render`` draws as something that a notebook draws, as a table."""
+        from trm.tasks.html import Grid  # which knows what a task is
+
+        return Grid(self, x_input, y, y_true)
 
     def difficulty(self, x_input: np.ndarray) -> tuple[str, np.ndarray] | None:
         """Name what makes puzzles hard or easy, and count it: (puzzles,) int64; None if unknown."""
