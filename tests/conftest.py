@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+from copy import deepcopy
+from functools import wraps
 from pathlib import Path
 
 import hydra
@@ -10,6 +13,7 @@ import torch
 from hypothesis import settings
 from omegaconf import DictConfig
 
+from tests import processes
 from trm.commands import CONF
 from trm.data import PuzzleData, generated
 from trm.models import TinyRecursiveModel
@@ -18,9 +22,10 @@ from trm.train import run_training
 from trm.training.saving import Clock
 
 # The same inputs whenever the tests run, so that what turns red is what was changed: few of them
-# with "make test", more in .ci/run. Many, and new ones every time, with "make fuzz".
+# with "make test", more in .ci/run, which fuzzes as well. Many, and new ones every time, with
+# "make fuzz".
 fixed = {"deadline": None, "derandomize": True, "database": None}
-settings.register_profile("default", max_examples=60, **fixed)
+settings.register_profile("default", max_examples=20, **fixed)
 settings.register_profile("ci", max_examples=300, **fixed)
 settings.register_profile("fuzz", max_examples=1000, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
@@ -46,6 +51,34 @@ TINY = [
     "trainer.val_check_interval=3",
     "trainer.max_steps=6",
 ]
+
+
+@pytest.fixture
+def preloaded(monkeypatch):
+    """Let the commands that a test starts fork from a process that has the library imported."""
+    monkeypatch.setattr(subprocess, "Popen", processes.start)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def puzzles_made_once():
+    """Make the puzzles of a config once, not for each of some hundred runs.
+
+    That they are a function of the config is a test of its own, in data/test_generated.py.
+    """
+    known = {}
+
+    @wraps(generated)
+    def remembered(task, *counts, **settings):
+        if type(task) is not Sudoku:
+            return generated(task, *counts, **settings)
+        key = task.box_rows, task.box_cols, repr((counts, sorted(settings.items())))
+        if key not in known:
+            known[key] = generated(task, *counts, **settings)
+        return deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trm.data.generated", remembered)
+        yield
 
 
 @pytest.fixture

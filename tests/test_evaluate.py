@@ -76,6 +76,7 @@ def command(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.usefixtures("preloaded")
 def test_the_jobs_of_a_multirun_keep_theirs_in_its_folders(run, tmp_path):
     ended = command(tmp_path, "-m", "checkpoint=run", "limit=2,4")
     assert ended.returncode == 0, ended.stderr
@@ -84,6 +85,7 @@ def test_the_jobs_of_a_multirun_keep_theirs_in_its_folders(run, tmp_path):
     assert compare([*map(str, folders)]) == 0
 
 
+@pytest.mark.usefixtures("preloaded")
 def test_help_lists_what_the_command_takes_with_its_comments(tmp_path):
     ended = command(tmp_path, "--help", "compute=rollouts")
     assert ended.returncode == 0, ended.stderr

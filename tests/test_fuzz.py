@@ -1,6 +1,6 @@
 """Hostile files and values: whatever a reader is given, it answers with the library's own error.
 
-A plain ``pytest`` tries a few thousand inputs; ``make fuzz`` many more, and other ones every time.
+A plain ``pytest`` tries some hundred inputs; ``make fuzz`` many more, and other ones every time.
 No input may take long or much memory: a clock and a limit on the address space watch each.
 """
 

@@ -1,5 +1,6 @@
 """Private by construction: train, evaluate and solve with every network cut off."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,21 @@ def refuse(event, arguments):
             raise RuntimeError(f"network: {event} {arguments[1:]}")
 
 sys.addaudithook(refuse)
+"""
+
+# One process imports all that the commands import, and becomes one after the other.
+IN_TURN = """
+import json, runpy, sys
+
+for words in json.loads(sys.argv[1]):
+    print("$", *words, file=sys.stderr)
+    sys.argv[:] = words
+    try:
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+print("$ all ended well", file=sys.stderr)
 """
 
 
@@ -67,7 +83,7 @@ def test_training_evaluating_and_solving_need_no_network(cut_off, tmp_path):
         ["trm.describe", "maze-10x10"],
         ["trm.compare", str(run_dir)],
     ]
-    for words in commands:
-        ended = cut_off("-m", *words)
-        assert ended.returncode == 0, ended.stderr
-        assert "network" not in ended.stderr
+    ended = cut_off("-c", IN_TURN, json.dumps(commands))
+    assert ended.returncode == 0, ended.stderr
+    assert "network" not in ended.stderr
+    assert ended.stderr.count("\n$ ") == len(commands), "each was begun, and the last one ended"

@@ -11,6 +11,8 @@ import pytest
 from trm.data import generated
 from trm.tasks import Sudoku
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 
@@ -27,10 +29,13 @@ def written(page: str, folder: Path) -> list[list[str]]:
     return [line.split() for command in commands for line in command.splitlines()]
 
 
-def run(command: list[str], folder: Path) -> dict:
+FEWER = ("data.val=50", "data.test=50")  # where what comes out of them does not matter
+
+
+def run(command: list[str], folder: Path, *fewer: str) -> dict:
     """Run a training command of a page, and return its result."""
     assert command[:3] == ["python", "-m", "trm.train"]
-    arguments = [sys.executable, *command[1:], "run_dir=run"]
+    arguments = [sys.executable, *command[1:], *fewer, "run_dir=run"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "run" / "result.json").read_text())
@@ -47,12 +52,12 @@ def test_a_network_of_one_s_own_learns_and_opens_again(tmp_path):
 
 def test_an_optimizer_of_one_s_own_steps_every_parameter(tmp_path):
     (command,) = written("optimizer", tmp_path)
-    assert run(command, tmp_path)["steps"] == 30
+    assert run(command, tmp_path, *FEWER)["steps"] == 30
 
 
 def test_an_objective_of_one_s_own_is_logged_by_the_names_of_its_losses(tmp_path):
     (command,) = written("objective", tmp_path)
-    assert run(command, tmp_path)["config"]["objective"]["_target_"] == "noisy.Noisy"
+    assert run(command, tmp_path, *FEWER)["config"]["objective"]["_target_"] == "noisy.Noisy"
     heading = (tmp_path / "run" / "csv" / "metrics.csv").read_text().partition("\n")[0]
     assert "train/entropy_loss" in heading
 

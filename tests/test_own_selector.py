@@ -19,6 +19,8 @@ from trm.models.recursion import Trained
 from trm.report.compute import against_compute, name_of
 from trm.support.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 PAGE = (Path(__file__).parents[1] / "docs" / "own_selector.md").read_text()
 PUZZLE, ANSWER = "1...34....43...1", "1234341221434321"
 

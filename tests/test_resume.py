@@ -24,6 +24,8 @@ from trm.models import TinyRecursiveModel
 from trm.train import run_training
 from trm.training.module import DeepSupervision
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 SETTINGS = (
     "train.halt_exploration=0.5",
     "train.warmup_steps=6",

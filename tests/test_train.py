@@ -444,6 +444,7 @@ def test_double_precision_trains(tiny_config):
     assert run_training(tiny_config("trainer.precision=64-true"))["precision"] == "64-true"
 
 
+@pytest.mark.usefixtures("preloaded")
 def test_a_job_that_fails_does_not_end_the_others_of_a_multirun(tmp_path):
     few = ("trainer.max_steps=1", "test.limit=2", "logger=none")
     seeds = "seed=0,-1,1"

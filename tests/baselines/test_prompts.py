@@ -2,7 +2,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.test_from_arc import folder
@@ -57,12 +57,14 @@ def replies(draw) -> tuple[Task, np.ndarray, str]:
     return task, y, f"{before}{mark}{grid}{after}"
 
 
+@settings(max_examples=60)
 @given(replies())
 def test_any_form_of_a_true_answer_is_read_back(drawn):
     task, y, reply = drawn
     np.testing.assert_array_equal(read_reply(task, reply), y)
 
 
+@settings(max_examples=60)
 @given(st.sampled_from([*TASKS.values(), Arc()]), st.text(max_size=200))
 def test_no_text_breaks_the_reader_and_what_it_reads_is_a_grid(task, text):
     y = read_reply(task, text)

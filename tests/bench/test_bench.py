@@ -21,6 +21,13 @@ from trm.tasks import Arc, Sudoku
 
 TINY = ["model.dim=16", "model.hidden_multiple=8", "recursion.n=1", "recursion.T=2"]
 BRIEF = ["--device", "cpu", "--rounds", "2", "--seconds", "0.02", "--batch", "4"]
+SIDES = ceiling._SIDES
+
+
+@pytest.fixture(autouse=True)
+def low_ceiling(monkeypatch):
+    """A product of the real sides takes seconds, and tells nothing of what is printed."""
+    monkeypatch.setattr(ceiling, "_SIDES", {"cpu": (64, 128)})
 
 
 def run(capsys, *arguments):
@@ -28,7 +35,8 @@ def run(capsys, *arguments):
     return code, capsys.readouterr()
 
 
-def test_it_measures_real_runs_and_their_parts_add_up(capsys, tmp_path):
+def test_it_measures_real_runs_and_their_parts_add_up(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(ceiling, "_SIDES", SIDES)
     file = tmp_path / "bench.json"
     code, said = run(capsys, "sudoku_4x4", *TINY, "--json", str(file))
     assert code == 0
@@ -58,9 +66,9 @@ def test_no_table_loses_anything_on_a_narrow_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize(
     "words",
     [
-        ["sudoku_6x6+no_ema"],
-        ["sudoku_4x4", "model=hrm", "model.layers=1", "model.dim=16", "model.heads=2"],
-        ["arc_tiny", "model.dim=16", "model.heads=2", "model.hidden_multiple=8"],
+        ["sudoku_6x6+no_ema", *TINY],
+        ["sudoku_4x4", "model=hrm", "model.layers=1", "model.heads=2", *TINY],
+        ["arc_tiny", "model.heads=2", *TINY],
     ],
 )
 def test_it_takes_ablations_baselines_and_identifiers(capsys, words):
@@ -174,6 +182,7 @@ def test_products_are_counted_forward_and_backward():
 
 
 def test_a_ceiling_is_the_best_speed_of_large_products(monkeypatch):
+    monkeypatch.setattr(ceiling, "_SIDES", SIDES)
     speeds = iter([1e9, 4e9])
 
     def at_known_speed(work, device):

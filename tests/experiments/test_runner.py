@@ -16,6 +16,8 @@ from trm.results.files import FORMAT, write_json
 from trm.support.errors import InputError, Stopped
 from trm.training.run_folder import LOCK
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 
 def tiny(tmp_path: Path, *more: str, label: str = "tiny", seed: int = 0) -> Job:
     overrides = ("experiment=sudoku_4x4", *TINY, *more)

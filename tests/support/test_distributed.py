@@ -17,6 +17,8 @@ from trm.support import distributed
 from trm.tasks import Sudoku
 from trm.train import run_training
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
 SETTINGS = (
     *TINY,
     "trainer.precision=64-true",
