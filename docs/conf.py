@@ -44,10 +44,7 @@ generate.write(HERE / "generated")
 def _add_the_page_that_solves(app, exception) -> None:
     """Copy the page that solves in the browser beside the others, as it is."""
     if exception is None and app.builder.format == "html" and generate.PLAY.is_file():
-        sources = shutil.ignore_patterns("node_modules", "package*.json", "*.py", "*.md")
-        shutil.copytree(
-            generate.PLAY.parent, Path(app.outdir, "play"), ignore=sources, dirs_exist_ok=True
-        )
+        shutil.copytree(generate.PLAY.parent, Path(app.outdir, "play"), dirs_exist_ok=True)
 
 
 def _link_files(app, name, content) -> None:

@@ -26,7 +26,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 CONF = ROOT / "conf"
 NOTEBOOKS = ROOT / "notebooks"
-PLAY = DOCS / "play" / "index.html"  # solves in the browser; made elsewhere
+PLAY = DOCS / "play" / "build" / "index.html"  # solves in the browser; "make demo" builds it
 
 # Commands that are no word of "trm".
 FURTHER = ("trm.export.solve", "trm.baselines.llm")

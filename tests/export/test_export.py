@@ -19,7 +19,7 @@ from trm.export.agreement import Agreement, compare
 from trm.export.formats import KINDS
 from trm.export.runner import Exported
 from trm.inference.evaluation import answers
-from trm.models import DirectPrediction, HierarchicalReasoningModel
+from trm.models import DirectPrediction, HierarchicalReasoningModel, SymmetricModel
 from trm.models.recursion import trajectory
 from trm.support.errors import InputError
 from trm.tasks import Sudoku
@@ -117,6 +117,19 @@ def test_the_baselines_are_exported_too(tmp_path, questions, kind, model):
     taken = runner.step(questions.x_input.numpy(), *runner.start(8))
     stops = step.q_hat - step.q_continue if model is HierarchicalReasoningModel else step.q_hat
     np.testing.assert_allclose(taken.q_hat, stops.detach().numpy(), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_says_contradiction_says_so_in_its_export(tmp_path, questions, kind):
+    options = {"dim": 8, "hidden": 8}
+    model = SymmetricModel(6, (4, 4), (2, 2), **options).eval()
+    checkpoint = saved(tmp_path / "model", model)
+    about = export.export(checkpoint, kind, tmp_path / "out", puzzles=0)
+    assert about["outputs"] == ["y", "z", "y_hat", "q_hat", "contradiction"]
+    step = next(iter(trajectory(trm.load(checkpoint), questions.x_input, questions.puzzle_id, 1)))
+    runner = Exported.load(tmp_path / "out")
+    taken = runner.step(questions.x_input.numpy(), *runner.start(8))
+    np.testing.assert_allclose(taken.contradiction, step.contradiction.detach(), atol=0.1)
 
 
 def test_identifiers_are_an_input_and_their_rows_part_of_the_file(tmp_path, questions):

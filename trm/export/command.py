@@ -23,7 +23,13 @@ from trm.export.runner import ABOUT, FORMAT, INITIAL, Exported
 from trm.export.step import OUTPUTS, SupervisionStep, example, initial, supervision_step
 from trm.report.fitting import Fitting
 from trm.results.files import birth_certificate, write_json
-from trm.support.command_line import add_settings, command, progress_bar, settings_of
+from trm.support.command_line import (
+    add_settings,
+    argument_parser,
+    command,
+    progress_bar,
+    settings_of,
+)
 from trm.support.errors import InputError, check_at_least, check_choice
 
 _MOST_STEPS = 16_000  # over all puzzles that an export is compared on
@@ -133,9 +139,9 @@ def agreement_table(about: dict[str, Any]) -> Table:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m trm.export",
-        description="Export one supervision step of a model, once it is seen to answer as the "
+    parser = argument_parser(
+        "trm.export",
+        "Export one supervision step of a model, once it is seen to answer as the "
         "model does. python -m trm.export.solve solves puzzles with what is written.",
     )
     models = ", ".join(shipped()) or "none"
@@ -193,7 +199,10 @@ def _about(
     shapes = {
         name: ["batch", *tensor.shape[1:]] for name, tensor in zip(step.inputs, inputs, strict=True)
     }
-    shapes |= {"y_hat": ["batch", task.cells, task.vocab_size], "q_hat": ["batch"]}
+    with torch.no_grad():
+        outputs = list(OUTPUTS[: len(step(*inputs))])
+    shapes |= {name: ["batch"] for name in outputs if name not in step.inputs}
+    shapes["y_hat"] = ["batch", task.cells, task.vocab_size]
     table = model.identifiers
     return {
         "format": FORMAT,
@@ -206,7 +215,7 @@ def _about(
         "halting": trained.halting,
         "loss": trained.loss,
         "inputs": list(step.inputs),
-        "outputs": list(OUTPUTS),
+        "outputs": outputs,
         "shapes": shapes,
         "initial": INITIAL,
         "identifiers": 0 if table is None else len(table.weights),

@@ -20,7 +20,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 FILES = {"torch_export": "step.pt2", "onnx": "step.onnx", "int8": "step.pt2"}
 RunStep = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
-_ONNX_OUTPUTS = ["y_next", "z_next", "y_hat", "q_hat"]  # no name may stand on both sides
+# No name may stand on both sides.
+_ONNX_OUTPUTS = ["y_next", "z_next", "y_hat", "q_hat", "contradiction"]
 _ONE_FILE = 1_900_000_000  # bytes of weights; beyond 2 GiB an .onnx file has them beside it
 
 
@@ -114,7 +115,7 @@ def _write_onnx(program: Any, step: Any, file: Path) -> None:
         dynamo=True,
         verbose=False,
         input_names=list(step.inputs),
-        output_names=_ONNX_OUTPUTS,
+        output_names=_ONNX_OUTPUTS[: len(program.graph_signature.user_outputs)],
     )
     assert exported is not None, "with dynamo=True it is a program"
     model = exported.model_proto

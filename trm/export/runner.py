@@ -26,12 +26,14 @@ class StepArrays:
         z: latent reasoning state
         y_hat: logits of the answer, (batch, cells, vocab)
         q_hat: halting logits, (batch,); positive means "stop"
+        contradiction: logits that no answer keeps what is given, (batch,), of models that say so
     """
 
     y: np.ndarray
     z: np.ndarray
     y_hat: np.ndarray
     q_hat: np.ndarray
+    contradiction: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Exported:
         """Return ``y`` and ``z`` before the first step."""
         shapes = {name: (batch, *self.about["shapes"][name][1:]) for name in "yz"}
         y, z = (np.broadcast_to(self.initial[name], shape) for name, shape in shapes.items())
-        return np.ascontiguousarray(y), np.ascontiguousarray(z)
+        return y.copy(), z.copy()  # what is broadcast may only be read
 
     def step(
         self, x_input: np.ndarray, y: np.ndarray, z: np.ndarray, puzzle_id: int | np.ndarray = 0

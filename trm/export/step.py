@@ -11,13 +11,15 @@ from trm.support.errors import InputError
 
 _MOST_ROWS_BYTES = 2**30  # an .onnx file may hold 2 GiB
 _INT8 = 127  # symmetric: -128 is not used
-OUTPUTS = ("y", "z", "y_hat", "q_hat")
+OUTPUTS = ("y", "z", "y_hat", "q_hat", "contradiction")  # the last of models that say so
 
 
 class SupervisionStep(nn.Module):
     """``(x_input, y, z) -> (y, z, y_hat, q_hat)``; puzzles without identifiers.
 
-    ``q_hat`` stops a puzzle when positive, whichever way the model was trained to stop.
+    ``q_hat`` stops a puzzle when positive, whichever way the model was trained to stop. Of models
+    that say when a puzzle contradicts itself, the logit ``contradiction`` comes last: a search asks
+    for it.
 
     Args:
         model: in eval mode
@@ -40,7 +42,8 @@ class SupervisionStep(nn.Module):
         step = self.model(x_input, puzzle_id, State(y, z))
         # An exported graph is made for one order in memory: outputs are again as inputs were.
         y, z, y_hat = (t.contiguous() for t in (step.state.y, step.state.z, step.y_hat))
-        return y, z, y_hat, halting_logit(step, self.halting)
+        outputs = y, z, y_hat, halting_logit(step, self.halting)
+        return outputs if step.contradiction is None else (*outputs, step.contradiction)
 
 
 class IdentifiedStep(SupervisionStep):
