@@ -29,12 +29,14 @@ class Commented:
         groups: comments in the list ``defaults``, by group; those that have none, too
         keys: comments on keys and sections, by their dotted names
         inherits: other options of the same group that it begins with
+        is_recipe: whether its keys are those of the whole config, and not of its group
     """
 
     heading: str = ""
     groups: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     inherits: list[str] = field(default_factory=list)
+    is_recipe: bool = False
 
     @classmethod
     def of(cls, text: str) -> "Commented":
@@ -55,7 +57,9 @@ class Commented:
             elif match := _COMMENT.fullmatch(line):
                 if last:
                     found.keys[last] = f"{found.keys[last]} {match[1]}".strip()
-                elif not match[1].startswith("@package"):
+                elif match[1].startswith("@package"):
+                    found.is_recipe = match[1].endswith("_global_")
+                else:
                     found.heading = found.heading or match[1]
             else:
                 last = ""
@@ -102,7 +106,8 @@ def comments_on_keys(
     own = _commented(folders, name)
     comments = dict(own.keys)
     for group in own.groups:
-        comments |= _of_option(folders, group, str(choices.get(group)))
+        for option in re.findall(r"\w+", str(choices.get(group))):  # of some there is a list
+            comments |= _of_option(folders, group, option)
     return comments
 
 
@@ -150,7 +155,8 @@ def _of_option(folders: Sequence[Path], group: str, option: str) -> dict[str, st
     comments: dict[str, str] = {}
     for other in commented.inherits:
         comments |= _of_option(folders, group, other)
-    said = {f"{group}.{key}": text for key, text in commented.keys.items() if text}
+    prefix = "" if commented.is_recipe else f"{group}."
+    said = {f"{prefix}{key}": text for key, text in commented.keys.items() if text}
     return comments | said
 
 
