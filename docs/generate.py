@@ -20,7 +20,7 @@ import trm.models
 import trm.tasks
 from trm.__main__ import COMMANDS
 from trm.__main__ import main as run_trm
-from trm.support.config_help import Commented
+from trm.support.config_help import Commented, plain
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -135,7 +135,7 @@ def _keys(file: Path, prefix: str = "") -> str:
         section = key.rpartition(".")[0]
         about = comments.keys.get(key) or (section not in told and comments.keys.get(section)) or ""
         told.add(section)  # whose comment stands at its first key
-        rows += f"| `{prefix}{key}` | `{_plain(value)}` | {_cell(about)} |\n"
+        rows += f"| `{prefix}{key}` | `{plain(value)}` | {_cell(about)} |\n"
     text = ""
     if groups and not prefix:
         text += f"| group | option | what it is |\n| --- | --- | --- |\n{groups}\n"
@@ -147,7 +147,7 @@ def _groups(defaults: list[Any]) -> Iterator[tuple[str, str]]:
         if isinstance(entry, Mapping):
             for name, option in entry.items():
                 if "hydra/" not in name:
-                    yield name.removeprefix("optional "), _plain(option)
+                    yield name.removeprefix("optional "), plain(option)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -158,11 +158,6 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _plain(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
-    return str(text).removesuffix("...\n").strip()
 
 
 def _cell(text: str) -> str:
@@ -185,18 +180,21 @@ def heading(file: Path) -> str:
 
 def since() -> str:
     """List the overlays of ``conf/ablation`` that are no ablations of the paper."""
-    told = {file.stem: heading(file) for file in sorted((CONF / "ablation").glob("*.yaml"))}
-    return _overlays({name: text for name, text in told.items() if not text.startswith("Table ")})
+    return _overlays(of_paper=False)
 
 
 def ablations() -> str:
     """List those that are rows of the paper's tables."""
+    return _overlays(of_paper=True)
+
+
+def _overlays(of_paper: bool) -> str:
     told = {file.stem: heading(file) for file in sorted((CONF / "ablation").glob("*.yaml"))}
-    return _overlays({name: text for name, text in told.items() if text.startswith("Table ")})
-
-
-def _overlays(told: Mapping[str, str]) -> str:
-    rows = "".join(f"| `{name}` | {text} |\n" for name, text in told.items())
+    rows = "".join(
+        f"| `{name}` | {text} |\n"
+        for name, text in told.items()
+        if text.startswith("Table ") == of_paper
+    )
     return f"| `ablation=` | what it changes |\n| --- | --- |\n{rows}"
 
 

@@ -154,11 +154,9 @@ def _line(table: Table, row: Row, column: Column, found: Recorded, tuning: Path)
     size, depth = size_and_depth(cell.config)
     if table.tune is None:
         return Line(row, column, results_of(cell, found), size, depth, is_reference, paper)
-    search = Search(cell, table.tune, tuning)
-    tuned = search.tuned()
+    outcome = Search(cell, table.tune, tuning).outcome()
     # At the recipe's own rate it may stand in another table; here it is not run until tuned.
-    results = () if tuned is None else results_of(tuned, found)
-    outcome = search.outcome()
+    results = () if outcome.rate is None else results_of(cell.at(outcome.rate), found)
     return Line(row, column, results, size, depth, is_reference, paper, tuning=outcome)
 
 

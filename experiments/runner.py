@@ -22,13 +22,13 @@ from experiments.table import Cell, data_checksum, file_name, identity, recipe_h
 from experiments.tuning import Search
 from trm.results.files import birth_certificate, read_result, write_json
 from trm.support.errors import InputError, Stopped
+from trm.training.guards import NOT_FINITE
 from trm.training.run_folder import LOCK
 
 _LOOK_EVERY_S = 0.5
 # Of a run's config, what says where it ran and nothing about the number.
 _LEFT_OUT = ("run_dir", "ckpt_path", "logger", "debug")
 _IN_USE = "in use by another process"  # as a run says whose folder is locked
-_DIVERGED = "not finite at step"  # as a run says whose rate is too high
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Runner:
                 self._finish(one.job, shown)
             elif one.job.busy or _IN_USE in (said := one.last_words()):
                 waiting.append(one.job)
-            elif one.job.search is not None and _DIVERGED in said:
+            elif one.job.search is not None and NOT_FINITE in said:
                 seconds = time.monotonic() - one.start
                 one.job.search.keep(one.job.cell.rate, _diverged(one.job, seconds))
                 shown.finished(f"{one.job.said}: diverged, which is a result")

@@ -14,9 +14,9 @@ from hypothesis import settings
 from omegaconf import DictConfig
 
 from tests import processes
-from trm.commands import CONF
 from trm.data import PuzzleData, generated
 from trm.models import TinyRecursiveModel
+from trm.support.files import CONF
 from trm.tasks import Sudoku
 from trm.train import run_training
 from trm.training.saving import Clock

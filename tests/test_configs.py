@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import compose
 from trm.checkpoints.native import build_model
-from trm.commands import CONF
 from trm.support.build import build
+from trm.support.files import CONF
 from trm.tasks import Task
 from trm.training.assembly import training_module
 from trm.training.config import TrainingConfig

@@ -16,7 +16,8 @@ import trm
 from tests.conftest import tiny_model
 from trm import solve
 from trm.inference.compute import Compute
-from trm.inference.solver import Solution, Solver
+from trm.inference.solution import Solution
+from trm.inference.solver import Solver
 from trm.support.command_line import progress_bar
 from trm.support.errors import InputError
 from trm.support.streams import as_they_come

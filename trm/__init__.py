@@ -34,7 +34,7 @@ _PUBLIC = {
     "save": "trm.checkpoints.opening",
     "save_published": "trm.checkpoints.published",
     "Solver": "trm.inference.solver",
-    "Solution": "trm.inference.solver",
+    "Solution": "trm.inference.solution",
     "Compute": "trm.inference.compute",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from trm.checkpoints.published import save_published
     from trm.data.puzzles import PuzzleData, PuzzleSet
     from trm.inference.compute import Compute
-    from trm.inference.solver import Solution, Solver
+    from trm.inference.solution import Solution
+    from trm.inference.solver import Solver
     from trm.models.direct import DirectPrediction
     from trm.models.hrm import HierarchicalReasoningModel
     from trm.models.recursion import RecursiveModel, State, Step, trajectory

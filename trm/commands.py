@@ -25,8 +25,7 @@ from trm.support.build import nearest
 from trm.support.config_help import config_help
 from trm.support.devices import keep_freed_memory
 from trm.support.errors import InputError, Stopped
-from trm.support.files import CONF as CONF
-from trm.support.files import show_anything
+from trm.support.files import CONF, show_anything
 from trm.training.run_folder import is_first_process
 
 _SYNTAX = set("=,:()[]{}$\"'")  # of overrides

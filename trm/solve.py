@@ -22,7 +22,8 @@ from trm.checkpoints.layouts.published import identifier_names
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
 from trm.inference.selectors import SELECTORS
-from trm.inference.solver import Solution, Solver
+from trm.inference.solution import Solution
+from trm.inference.solver import Solver
 from trm.support.command_line import (
     add_settings,
     argument_parser,

@@ -1,5 +1,7 @@
 // Mazes, as in trm/tasks/maze.py: mark a shortest path from S to G over open cells.
 
+import { cellName, tokensOf } from "./grid.js";
+
 const [WALL, SPACE, START, GOAL] = [1, 2, 3, 4];
 export const PATH = 5;
 const SYMBOLS = { "#": WALL, "█": WALL, " ": SPACE, ".": SPACE, S: START, G: GOAL, E: GOAL };
@@ -22,22 +24,9 @@ export class Maze {
     const lines = linesOf(text);
     const isGrid = lines.length > 1;
     const symbols = isGrid ? lines.map((line) => line.padEnd(this.side)).join("") : lines[0];
-    if (symbols.length !== this.cells || (isGrid && lines.length !== this.side)) {
-      const size = `${this.side}×${this.side}`;
-      throw new Error(
-        `this maze has ${symbols.length} symbols; a ${size} grid needs exactly ${this.cells}`,
-      );
-    }
-    return Uint8Array.from(symbols, (symbol, cell) => {
-      const token = this.tokenOfKey(symbol);
-      if (token === null) {
-        throw new Error(
-          `${this.cellName(cell)} holds “${symbol}”; it takes # for a wall, . or a space for ` +
-            `an open cell, S and G`,
-        );
-      }
-      return token;
-    });
+    const takes = "# for a wall, . or a space for an open cell, S and G";
+    const fits = symbols.length === this.cells && (!isGrid || lines.length === this.side);
+    return tokensOf(this, symbols, { what: "maze", takes, fits });
   }
 
   decode(tokens) {
@@ -78,7 +67,7 @@ export class Maze {
   }
 
   cellName(cell) {
-    return `row ${Math.floor(cell / this.side) + 1} column ${(cell % this.side) + 1}`;
+    return cellName(this, cell);
   }
 
   /** Return a maze with one cell changed: there is one start and one goal, whatever is drawn. */

@@ -1,5 +1,7 @@
 // Sudoku of any box shape, as in trm/tasks/sudoku.py: PAD 0, blank 1, digit d is d + 1.
 
+import { cellName, tokensOf } from "./grid.js";
+
 const DIGITS = "123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const BLANKS = ".0_*?";
 const PAD = 0;
@@ -36,21 +38,8 @@ export class Sudoku {
 
   /** Turn text into tokens; rulers, spaces and bars are no cells. Throws an Error in words. */
   encode(text) {
-    const symbols = symbolsOf(text);
-    if (symbols.length !== this.cells) {
-      const size = `${this.side}×${this.side}`;
-      throw new Error(
-        `this puzzle has ${symbols.length} symbols; a ${size} grid needs exactly ${this.cells}`,
-      );
-    }
-    return Uint8Array.from(symbols, (symbol, cell) => {
-      const token = this.tokenOfKey(symbol);
-      if (token === null) {
-        const known = `1 to ${this.digits.at(-1)}, and . 0 or _ for a blank`;
-        throw new Error(`${this.cellName(cell)} holds “${symbol}”; it takes ${known}`);
-      }
-      return token;
-    });
+    const takes = `1 to ${this.digits.at(-1)}, and . 0 or _ for a blank`;
+    return tokensOf(this, symbolsOf(text), { what: "puzzle", takes });
   }
 
   decode(tokens) {
@@ -91,8 +80,7 @@ export class Sudoku {
   }
 
   cellName(cell) {
-    const [row, col] = this.place(cell);
-    return `row ${row + 1} column ${col + 1}`;
+    return cellName(this, cell);
   }
 
   /** Say in words which rule a grid breaks, and where: {words, cells}; null if none. */

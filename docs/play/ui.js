@@ -210,14 +210,14 @@ function conclude({ valid, y, guesses, restarts, xInput }) {
   playing = false;
   const took = passesSaid(passes.length);
   if (valid) {
-    const written = xInput.filter((token, cell) => token !== question[cell]).length;
+    const written = writtenInto(xInput);
     const guessed = guesses ? ` and guessed ${count(guesses, "time")}` : "";
     const searched = written ? ` Its search wrote in ${count(written, "cell")}${guessed}.` : "";
     const rule = task.describeAnswer(question, y);
     say(`Solved in ${took} and ${number(time)} ms: ${rule}.${searched}`, "good");
   } else {
-    const broken = task.explain(y)?.words ?? "the marks are not one unbroken path from S to G";
-    const why = task.game === "maze" ? "the marks are not one unbroken path from S to G" : broken;
+    const broken = task.game === "maze" ? null : task.explain(y);
+    const why = broken?.words ?? "the marks are not one unbroken path from S to G";
     const other = task.blank !== null && !$("search").checked ? "the search, or " : "";
     const tried = restarts ? ` and ${count(restarts, "fresh start")}` : "";
     say(`Not solved after ${took}${tried}: ${why}. Try ${other}another start.`, "bad");
@@ -257,11 +257,14 @@ function drawFigures(pass, wrong) {
 }
 
 function searched({ xInput, guesses, restarts }) {
-  const written = xInput.filter((token, cell) => token !== question[cell]).length;
+  const written = writtenInto(xInput);
   if (!written && !guesses && !restarts) return "not needed so far";
   const starts = restarts ? `, ${count(restarts, "fresh start")}` : "";
   return `${count(written, "cell")} written, ${guesses === 1 ? "1 guess" : `${guesses} guesses`}${starts}`;
 }
+
+/** Count the cells that a search has filled in. */
+const writtenInto = (xInput) => xInput.filter((token, cell) => token !== question[cell]).length;
 
 /** Return how sure it is of its answer, averaged over the cells. */
 function confidence({ y, shares }) {

@@ -13,9 +13,9 @@ from trm.bench import command as bench
 from trm.bench.ceiling import square_ceiling
 from trm.bench.command import shipped
 from trm.bench.evaluating import batch_that_fits
-from trm.commands import CONF
 from trm.data import Sampler
 from trm.data.stand_in import stand_in
+from trm.support.files import CONF
 from trm.support.operations import Products, flops
 from trm.tasks import Arc, Sudoku
 

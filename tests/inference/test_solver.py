@@ -15,7 +15,8 @@ from tests.conftest import tiny_model
 from trm import solve
 from trm.checkpoints.opening import shipped
 from trm.inference.compute import Compute
-from trm.inference.solver import Solution, Solver
+from trm.inference.solution import Solution
+from trm.inference.solver import Solver
 from trm.models import RecursiveModel, State, Step, SymmetricModel
 from trm.models.recursion import Trained
 from trm.support.errors import InputError

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from trm.commands import CONF
 from trm.support.config_help import comments_on_keys
+from trm.support.files import CONF
 
 GROUPS = {
     "train": (

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 from tests.conftest import compose, tiny_model
 from trm import InputError
-from trm.commands import CONF
 from trm.evaluate import EvaluationConfig
+from trm.support.files import CONF
 from trm.support.sections import Section, read, resolved
 from trm.training.assembly import _optimizer
 from trm.training.config import TrainingConfig

@@ -27,7 +27,7 @@ from trm.bench.evaluating import EvaluationCost, evaluation_cost
 from trm.bench.measuring import Measurement, Subject, measure
 from trm.checkpoints.opening import open_for
 from trm.checkpoints.opening import shipped as models_shipped
-from trm.commands import CONF, MENDABLE, composed, one_line, quiet_lightning
+from trm.commands import MENDABLE, composed, one_line, quiet_lightning
 from trm.data.loading import load_data
 from trm.data.stand_in import stand_in
 from trm.report.fitting import Fitting
@@ -36,7 +36,7 @@ from trm.support.build import build
 from trm.support.command_line import add_settings, argument_parser, command, settings_of
 from trm.support.devices import keep_freed_memory, pick_device
 from trm.support.errors import InputError
-from trm.support.files import check_writable
+from trm.support.files import CONF, check_writable
 from trm.tasks.base import Task
 from trm.training.config import TrainingConfig
 

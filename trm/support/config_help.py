@@ -128,7 +128,7 @@ def _rows(config: Mapping[str, Any], comments: Mapping[str, str]) -> Iterator[tu
         sections = [".".join(names[: end + 1]) for end in range(len(names))]
         said = [comments[name] for name in sections if comments.get(name) and name not in told]
         told |= {*sections}
-        yield f"{key}={_plain(value)}", "; ".join(said)
+        yield f"{key}={plain(value)}", "; ".join(said)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -139,7 +139,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """Write a value as it may stand on the command line."""
     text = yaml.safe_dump(value, default_flow_style=True, width=float("inf"))
     return str(text).removesuffix("...\n").strip()
 

@@ -11,6 +11,7 @@ from trm.training.tally import Measured
 
 _log = logging.getLogger(__name__)
 
+NOT_FINITE = "not finite at step"  # by which a table runner knows such a run by its last words
 _READINGS = 5  # of the metrics in a row that must agree before the halting head is complained of
 _DECAYS = (0.999, 0.995, 0.99, 0.95, 0.9, 0.5)  # to propose
 _LAG = 0.1  # the most an average should still hold of the initial weights at the end
@@ -29,7 +30,7 @@ def diverged(what: str, step: int, lr: float) -> DivergenceError:
         lr: learning rate then
     """
     return DivergenceError(
-        f"{what} not finite at step {step} (learning rate {lr:.3g}); start anew, from a good "
+        f"{what} {NOT_FINITE} {step} (learning rate {lr:.3g}); start anew, from a good "
         f"checkpoint with init_from=... if you like, with a lower optimizer.lr, a longer "
         f"train.warmup_steps, or train.gradient_clip=1"
     )

@@ -70,7 +70,9 @@ class Objective:
             )
         self.unroll, self.start = unroll, start
         self.halt_weight, self.contradiction_weight = halt_weight, contradiction_weight
-        self.consistency_weight, self.groups = consistency_weight, groups
+        self.consistency_weight = consistency_weight
+        known = groups.values() if groups and consistency_weight else ()
+        self._groups = [torch.tensor(cells) for cells in known]
 
     def initial_state(self, model: RecursiveModel, keys: Tensor) -> Batched:
         """Return the states in which fresh puzzles start, one for each of the (batch,) keys."""
@@ -131,8 +133,7 @@ class Objective:
 
     def _inconsistency(self, y_hat: Tensor, y_true: Tensor) -> Tensor:
         """Compare the tokens of each group with those of its label, (batch,)."""
-        assert self.groups is not None, "checked at the start"
-        cells = sum(len(group) for group in next(iter(self.groups.values())))
+        cells = self._groups[0].numel()
         if cells != y_true.shape[1]:
             raise InputError(
                 f"objective.consistency_weight={self.consistency_weight} knows the groups of "
@@ -141,11 +142,9 @@ class Objective:
         p = y_hat.float().softmax(-1)
         labelled = (y_true != PAD)[..., None]
         excess = torch.where(labelled, p - F.one_hot(y_true, p.shape[-1]), 0)
-        errors = []
-        for groups in self.groups.values():
-            of_group = torch.tensor(groups, device=y_true.device)
-            errors.append(excess[:, of_group].sum(2)[..., 1:].square().flatten(1).mean(1))
-        return torch.stack(errors).mean(0)
+        self._groups = [cells.to(y_true.device) for cells in self._groups]  # copied once
+        counts = [excess[:, cells].sum(2)[..., 1:] for cells in self._groups]
+        return torch.stack([off.square().flatten(1).mean(1) for off in counts]).mean(0)
 
 
 class FeedbackRepair(Objective):
@@ -173,10 +172,7 @@ class FeedbackRepair(Objective):
     def before_step(self, state: Batched, puzzles: Batch, keys: Tensor) -> Batched:
         """Return the state with some answers damaged."""
         if not isinstance(state, FeedbackState):
-            raise InputError(
-                "FeedbackRepair is an objective for models that see their answer; take "
-                "ablation=feedback_repair, which changes the model, too"
-            )
+            raise _for_other_models(self, "models that see their answer", "feedback_repair")
         count = puzzles.y_true.shape[1]
         chosen_puzzles = counter_rng.uniform(counter_rng.key(keys, 0)) < self.share
         chosen_cells = counter_rng.uniforms(counter_rng.key(keys, 1), count) < self.cells
@@ -192,10 +188,7 @@ class WinnerTakesAll(Objective):
     def settle(self, step: Step, puzzles: Batch, answer: AnswerLoss) -> Step:
         """Return the step of the chain with the lowest cross-entropy."""
         if step.chains is None:
-            raise InputError(
-                "WinnerTakesAll is an objective for models with several chains; take "
-                "ablation=winner_takes_all, which changes the model, too"
-            )
+            raise _for_other_models(self, "models with several chains", "winner_takes_all")
         y_hat = step.chains.y_hat.detach()
         y_true = puzzles.y_true[:, None].expand(y_hat.shape[:-1])
         loss = torch.where(y_true != PAD, answer(y_hat, y_true), 0).sum(-1)
@@ -231,10 +224,7 @@ class DenoisingTargets(Objective):
         """Return the states in which fresh puzzles start, of a model that denoises."""
         state = super().initial_state(model, keys)
         if not isinstance(state, FlowState):
-            raise InputError(
-                "DenoisingTargets is an objective for models that denoise; take "
-                "ablation=denoising_targets, which changes the model, too"
-            )
+            raise _for_other_models(self, "models that denoise", "denoising_targets")
         return state
 
     def before_step(self, state: Batched, puzzles: Batch, keys: Tensor) -> Batched:
@@ -249,3 +239,10 @@ class DenoisingTargets(Objective):
         target = torch.where(own[:, None, None], state.clean, label)
         start = noise(state.key, state.clean)
         return replace(state, time=time, noisy=torch.lerp(start, target, time[:, None, None]))
+
+
+def _for_other_models(objective: Objective, models: str, ablation: str) -> InputError:
+    return InputError(
+        f"{type(objective).__name__} is an objective for {models}; take ablation={ablation}, which "
+        f"changes the model, too"
+    )

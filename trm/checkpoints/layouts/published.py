@@ -125,9 +125,13 @@ class _File:
 
     def setting(self, name: str, published: str, default: int) -> int:
         """Return a whole number as given, as the config says it, or as assumed."""
+        return int(self.known(name, self.config.number(published), default))
+
+    def known(self, name: str, said: float | None, default: float) -> float:
+        """Return a number as given, as it is said where it is, or as assumed."""
         if name in self.given:
-            return int(self.given[name])
-        if (said := self.config.number(published)) is not None:
+            return float(self.given[name])
+        if said is not None:
             return said
         self.assumed.append(f"{name}={default}")
         return default
@@ -156,20 +160,14 @@ class _File:
         """Return how EqR starts, damps and disturbs; nothing for other classes."""
         if self.kind is not EQR:
             return {}
-        settings: dict[str, Any] = {"random_start": True}
+        new = self.config.share("lambda_")  # of the new value; ours is that of the old
+        kept = None if new is None else round(1 - new, 12)
         usual = DampedOptions()
-        for name, said, default in (
-            ("damping", "lambda_", usual.damping),
-            ("noise", "noise_scale", usual.noise),
-        ):
-            share = self.config.share(said)
-            if share is None and name not in self.given:
-                self.assumed.append(f"{name}={default}")
-            if share is not None and name == "damping":
-                share = round(1 - share, 12)  # theirs is the share of the new value
-            settings[name] = default if share is None else share
-            settings[name] = self.given.get(name, settings[name])
-        return settings
+        return {
+            "random_start": True,
+            "damping": self.known("damping", kept, usual.damping),
+            "noise": self.known("noise", self.config.share("noise_scale"), usual.noise),
+        }
 
     def recursion(self) -> dict[str, Any]:
         if self.kind is BASELINE:
