@@ -12,7 +12,7 @@ HYPOTHESIS_PROFILE ?= fuzz
 TRM_TEST_DEVICE ?= cpu
 
 # The page of "make demo", with all that it needs: any static host can serve its folder.
-PLAY := docs/play/build/index.html
+PLAY := trm/play/index.html
 
 .PHONY: help install train test slow gpu-tests tables docs demo torture fuzz check format clean
 .DEFAULT_GOAL := help
@@ -60,7 +60,7 @@ format: $(READY)  ## Bring the code into shape
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove .venv, caches and the site; runs in logs/ stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build docs/generated docs/play/build docs/play/node_modules
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist docs/_build docs/generated trm/play docs/play/node_modules
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"error: Python {v[0]}.{v[1]} is too old, 3.11 is needed; choose another with make PYTHON=python3.11")'

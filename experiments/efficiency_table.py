@@ -78,6 +78,8 @@ def _hardware(made: Mapping[str, Any]) -> str:
 
 
 def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[Any, Any]) -> Row:
+    if subject.evaluated is not None:
+        return _evaluated(subject.evaluated)
     if "hits" in measured:
         n = measured["n"]
         low, high = wilson(measured["hits"], n)
@@ -96,6 +98,18 @@ def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[An
         "n": mine[0]["test"][-1]["n"],
         "seeds": len(mine),
     }
+
+
+def _evaluated(stem: str) -> Row:
+    """Read the accuracy of an evaluation, or of a language model's replies, if there is one."""
+    file = HERE / "results" / f"{stem}.json"
+    if not file.is_file():
+        return {}
+    found = read_result(file)
+    last = found["evaluation"][-1] if "evaluation" in found else found
+    low, high = last["exact_interval"]
+    exact, n = last["exact_accuracy"], last["n"]
+    return {"exact": 100 * exact, "low": 100 * low, "high": 100 * high, "n": n}
 
 
 def _exports() -> list[Row]:
@@ -132,13 +146,15 @@ def _endpoints() -> list[Row]:
     for file in sorted((HERE / "results").glob("llm_*.json")):
         run = read_result(file)
         low, high = run["exact_interval"]
+        settings = run["settings"]
+        alone = settings.get("batch_size", 1) == 1  # else a reply took as long as its batch
         made.append(
             {
                 "name": file.stem,
-                "label": f"{run['model']}, {run['task']}",
+                "label": f"{run['model']}, {run['task']}, {settings['shots']} solved ones shown",
                 "block": "Language models whose replies were stored",
-                "latency_s": run["seconds_median"],
-                "latency_p95_s": run["seconds_p95"],
+                "latency_s": run["seconds_median"] if alone else None,
+                **({"latency_p95_s": run["seconds_p95"]} if alone else {}),
                 "usd": 1000 * run["usd"] / run["n"] if run.get("usd") is not None else None,
                 "exact": 100 * run["exact_accuracy"],
                 "low": 100 * low,
@@ -150,9 +166,9 @@ def _endpoints() -> list[Row]:
 
 
 def _cells(row: Row) -> list[str]:
-    if "parameters" not in row and "latency_s" not in row:
+    if "parameters" not in row and "usd" not in row and "latency_s" not in row:
         return [row["label"], *["not run"] * (len(_HEADINGS) - 1)]
-    spent = _figures(1e3 * row["latency_s"])
+    spent = _figures(None if row["latency_s"] is None else 1e3 * row["latency_s"])
     if "latency_p95_s" in row:
         spent += f" ({_figures(1e3 * row['latency_p95_s'])})"
     exact = _SPEED_ONLY
@@ -242,9 +258,9 @@ def write() -> list[Path]:
 
 def _plot(made: list[Row], path: Path, says: str) -> None:
     drawn = [
-        Bubble(row["label"], row["estimated_wh"], row.get("exact"), row["parameters"])
+        Bubble(row["label"], row["estimated_wh"], row["exact"], row["parameters"])
         for row in made
-        if "estimated_wh" in row and "9×9" not in row["block"]
+        if "estimated_wh" in row and "exact" in row and "6×6" in row["block"]
     ]
     if drawn:
         labels = "Wh for 1,000 puzzles (estimated)", "exact accuracy on 6×6 Sudoku, %"

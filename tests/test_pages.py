@@ -174,3 +174,5 @@ def test_the_tutorials_are_the_notebooks(generate):
     pages = generate.tutorials()
     assert len(pages) == len(list((ROOT / "notebooks").glob("*.ipynb")))
     assert all(text.startswith("# ") and "```python\n" in text for text in pages.values())
+    assert all("```text\n" in text for text in pages.values())  # what they print
+    assert sum(text.count("![what the cell draws]") for text in pages.values()) == 4

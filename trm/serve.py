@@ -15,7 +15,7 @@ from trm.support.command_line import command, program
 from trm.support.errors import InputError, check_between
 
 _HOST = "127.0.0.1"  # this machine alone
-_PAGE = Path(__file__).parents[1] / "docs" / "play" / "build"
+PAGE = Path(__file__).with_name("play")  # built by "make demo", and part of a wheel made after it
 
 
 @command()
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=8000, help="to listen on; 0 for any (8000)")
     parser.add_argument("--no-browser", action="store_true", help="open none")
-    parser.add_argument("--folder", type=Path, default=_PAGE, help=f"of the page ({_PAGE.name})")
+    parser.add_argument("--folder", type=Path, default=PAGE, help="of another build of the page")
     return parser
 
 

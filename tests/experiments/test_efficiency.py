@@ -8,6 +8,7 @@ from experiments import efficiency_table
 from experiments.efficiency_subjects import SUBJECTS, measured
 from experiments.efficiency_table import CO2_G_PER_KWH, USD_PER_KWH
 from experiments.render import DOCUMENTS, RENDERED, digest, filled
+from trm.support.errors import InputError
 
 MEASURED = {
     "parameters": 1000,
@@ -56,6 +57,17 @@ def test_a_network_is_measured_whatever_its_weights(monkeypatch):
     assert 0 < found["latency_s"] <= found["latency_p95_s"]
 
 
+def test_rows_on_real_puzzles_need_their_folder():
+    with pytest.raises(InputError, match="--data-path FOLDER"):
+        measured("sudoku", torch.device("cpu"))
+
+
+def test_accuracy_of_an_evaluation_is_that_of_its_last_step():
+    row = efficiency_table._accuracy(SUBJECTS["sudoku-search"], {}, {})
+    assert (row["n"], row["exact"]) == (500, pytest.approx(91.8))
+    assert row["low"] < 91.8 < row["high"]
+
+
 def test_the_rendered_table_is_what_the_results_give():
     files = efficiency_table.rendered(efficiency_table.rows())
     for ending, text in files.items():
@@ -66,4 +78,4 @@ def test_the_rendered_table_is_what_the_results_give():
         assert filled(document, {"efficiency_cpu": files["md"]}) == document, "run make tables"
     with Image.open(RENDERED / "efficiency_cpu.png") as picture:
         assert picture.text["Description"] == digest(files), "run make tables"
-    assert len(SUBJECTS) == 11
+    assert len(SUBJECTS) == 15

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trm.serve import server
+from trm.serve import PAGE, server
 
 PLAY = Path(__file__).parents[2] / "docs" / "play"
 
@@ -25,11 +25,11 @@ def builder():
 @pytest.fixture(scope="session")
 def page(tmp_path_factory) -> Path:
     """Put the page below another folder, as a host of many pages does."""
-    if not (PLAY / "build" / "index.html").is_file():
+    if not (PAGE / "index.html").is_file():
         pytest.skip("the page is not built; make demo builds it")
     site = tmp_path_factory.mktemp("site")
     (site / "index.html").write_text("another page")
-    shutil.copytree(PLAY / "build", site / "deep" / "play")
+    shutil.copytree(PAGE, site / "deep" / "play")
     builder().copy_sources(site / "deep" / "play")
     return site / "deep" / "play"
 

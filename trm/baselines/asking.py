@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from itertools import islice
 
-from trm.baselines.backends import Backend, CapReached, Reply, RequestFailed
+from trm.baselines.backends import Backend, BatchBackend, CapReached, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.baselines.store import Entry, Store
 from trm.support.errors import InputError
@@ -33,10 +34,13 @@ class Asking:
         self.succeeded = False
         self.stopped: str | None = None
 
-    def run(self, questions: Iterator[Question], concurrency: int) -> str | None:
+    def run(
+        self, questions: Iterator[Question], concurrency: int, batch_size: int = 1
+    ) -> str | None:
         """Ask all that have no reply yet; say why, if it ended before the last.
 
-        The first question goes alone: what is wrong with everything shows there.
+        The first question goes alone: what is wrong with everything shows there. Batches, of a
+        ``BatchBackend``, count as one request each.
 
         Raises:
             InputError: no question can be answered, so none was stored
@@ -46,11 +50,11 @@ class Asking:
         with ThreadPoolExecutor(concurrency) as pool:
             try:
                 while not self.stopped:
-                    while len(running) < (concurrency if self.succeeded else 1):
-                        if (question := next(waiting, None)) is None:
+                    size = batch_size if self.succeeded else 1
+                    while len(running) < (concurrency * size if self.succeeded else 1):
+                        if not (batch := list(islice(waiting, size))):
                             break
-                        future = pool.submit(self.backend.complete, question.messages)
-                        running[future] = question
+                        running |= zip(self._submit(pool, batch), batch, strict=True)
                     if not running:
                         break
                     self._keep(running)
@@ -58,6 +62,30 @@ class Asking:
                 while running:
                     self._keep(running)
         return self.stopped
+
+    def _submit(self, pool: ThreadPoolExecutor, batch: list[Question]) -> list[Future[Reply]]:
+        if len(batch) == 1:
+            return [pool.submit(self.backend.complete, batch[0].messages)]
+        futures: list[Future[Reply]] = [Future() for _ in batch]
+        pool.submit(self._answer, [question.messages for question in batch], futures)
+        return futures
+
+    def _answer(self, prompts: list[list[Message]], futures: list[Future[Reply]]) -> None:
+        assert isinstance(self.backend, BatchBackend)
+        try:
+            replies = self.backend.complete_batch(prompts)
+        except RequestFailed:  # for the sake of one, perhaps: then each on its own
+            for prompt, future in zip(prompts, futures, strict=True):
+                try:
+                    future.set_result(self.backend.complete(prompt))
+                except Exception as error:
+                    future.set_exception(error)
+        except Exception as error:
+            for future in futures:
+                future.set_exception(error)
+        else:
+            for future, reply in zip(futures, replies, strict=True):
+                future.set_result(reply)
 
     def _is_done(self, question: Question) -> bool:
         is_done = self.store.has_reply(question.index)

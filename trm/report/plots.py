@@ -14,7 +14,6 @@ from trm.support.files import written_whole
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # which say again what colours say
 
-_UNKNOWN = -25.0  # where circles of unknown height lie
 
 Curve = Sequence[tuple[float, float]]  # of x and y, both positive
 Band = Sequence[tuple[float, float, float, float]]  # x, y, and the ends of an interval of y
@@ -145,39 +144,31 @@ class Bubble(NamedTuple):
     Attributes:
         label: beside it
         x: positive
-        y: in percent; None where it is not known
+        y: in percent
         size: its area, relative to the others
     """
 
     label: str
     x: float
-    y: float | None
+    y: float
     size: float
 
 
 def bubbles(
     circles: Sequence[Bubble], xlabel: str, ylabel: str, path: Path, says: str = ""
 ) -> None:
-    """Draw circles on a logarithmic x axis, those of unknown height hollow in a strip below zero.
-
-    ``says`` is kept in the picture's description.
-    """
+    """Draw circles on a logarithmic x axis; ``says`` is kept in the picture's description."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     largest = max(circle.size for circle in circles)
     for number, (label, x, y, size) in enumerate(circles):
-        height, area = _UNKNOWN if y is None else y, 3000 * size / largest
-        colour = PALETTE[number % len(PALETTE)]
-        axes.scatter(
-            x, height, max(area, 12), facecolor="none" if y is None else colour, edgecolor=colour
-        )
-        above = 8 + sqrt(max(area, 12) / pi) if number % 2 else -14 - sqrt(max(area, 12) / pi)
+        area = max(2000 * size / largest, 12)
+        axes.scatter(x, y, area, color=PALETTE[number % len(PALETTE)])
+        above = 8 + sqrt(area / pi) if number % 2 else -14 - sqrt(area / pi)
         axes.annotate(
-            label, (x, height), (0, above), textcoords="offset points", ha="center", fontsize=8
+            label, (x, y), (0, above), textcoords="offset points", ha="center", fontsize=8
         )
-    axes.axhspan(_UNKNOWN - 24, _UNKNOWN + 16, color="black", alpha=0.04)
-    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(_UNKNOWN - 24, 112))
-    axes.set_yticks([_UNKNOWN, *range(0, 101, 20)], ["not run", *map(str, range(0, 101, 20))])
+    axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-18, 112), yticks=range(0, 101, 20))
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
     axes.set_title("the area of a circle is the number of parameters", fontsize=9)
