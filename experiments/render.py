@@ -156,6 +156,29 @@ def _list(words: Iterable[str]) -> str:
     return ", ".join(sorted(set(words)))
 
 
+def _verdict(column: Sequence[Line]) -> str:
+    """Say in words which rows are above the reference, which below, and which nobody can tell."""
+    reference = next((line for line in column if line.is_reference), None)
+    if reference is None or reference.mean is None:
+        return ""
+    compared = [line for line in column if line.gain is not None]
+    compared.sort(key=lambda line: -line.gain)  # type: ignore[operator]
+    name = reference.row.label
+    groups = {
+        f"Above {name}": [line for line in compared if line.differs and line.gain > 0],  # type: ignore[operator]
+        f"Below {name}": [line for line in compared if line.differs and line.gain < 0],  # type: ignore[operator]
+        f"Not told apart from {name}": [line for line in compared if not line.differs],
+    }
+    said = [
+        f"{heading}: {'; '.join(f'{line.row.label} ({_signed(line.gain)})' for line in found)}"
+        for heading, found in groups.items()
+        if found
+    ]
+    if lacking := sum(not line.results and not line.row.quoted for line in column):
+        said.append(f"Not run: {lacking} rows")
+    return f"{'. '.join(said)}.\n\n" if said else ""
+
+
 def _grid(column: list[Line], scale: str) -> tuple[list[str], list[list[str]], int | None]:
     """Write headings and rows, with a heading between blocks; also which row is the reference.
 
@@ -182,7 +205,7 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
         beside = column[0].column.beside
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
         text += markdown(*_grid(column, table.scale))
-        text += f"\n{_made_by(column)}\n\n"
+        text += f"\n{_verdict(column)}{_made_by(column)}\n\n"
     searched = " " + _searched(table.tune, of) if table.tune else ""
     return text + _MEASURES[table.columns[0].measure] + _NOTE + searched + "\n"
 
