@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,22 @@ def test_a_model_that_draws_from_the_global_generator_resumes_alike(tiny_config,
     die_at(None)
     run_training(tiny_config(*settings, f"ckpt_path={tmp_path / 'part'}"))
     assert_same_run(tmp_path / "whole", tmp_path / "part")
+
+
+def test_a_model_whose_code_has_changed_is_refused_in_one_line(tiny_config, tmp_path, monkeypatch):
+    settings = (*SETTINGS, "model._target_=tests.test_resume.WithDropout")
+    run_training(tiny_config(*settings, f"run_dir={tmp_path}"))
+
+    original = TinyRecursiveModel.__init__
+
+    @wraps(original)
+    def with_more(self, *arguments, **options):
+        original(self, *arguments, **options)
+        self.further = nn.Linear(2, 2)
+
+    monkeypatch.setattr("tests.test_resume.WithDropout.__init__", with_more)
+    with pytest.raises(InputError, match=r"last\.ckpt does not fit the model: further\.bias"):
+        run_training(tiny_config(*settings, f"ckpt_path={tmp_path}", "trainer.max_steps=12"))
 
 
 def test_metrics_are_logged_under_the_steps_taken(tiny_config, tmp_path):
