@@ -191,6 +191,8 @@ def test_mazes_as_people_draw_them() -> None:
         ('{"id": 3}', "no puzzle in this JSON"),
         ("ABCDEFG" + "." * 249, "A may be the digit 1 or 10 here"),
         (PUZZLE.replace("3", "!", 1), "row 1 column 3 holds '!'"),
+        ("\n".join([*ROWS[:2], ROWS[2][:-1], *ROWS[3:]]), "row 3 has 8 symbols, row 1 has 9"),
+        ("\n".join([*ROWS[:8], "9" + ROWS[8]]), "row 9 has 10 symbols, row 1 has 9"),
         ("\n".join(ROWS[:4]), "4 rows of 9 symbols; a 9x9 grid needs 9"),
         ("0" * 128 + "123456789ABCDEF." * 8, "0 may be a blank or a digit here"),
         ('{"puzzle": [1, 2]}', "sudoku puzzle has 2 symbols"),
@@ -203,6 +205,23 @@ def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
     assert said in one.problem
     with pytest.raises(InputError):
         reader(Sudoku(3, 3)).read_one(text)
+
+
+def test_a_maze_on_one_line_has_no_solution_beside_it() -> None:
+    maze = "S..#...#..#....G"
+    for text in (maze, f" {maze} ", f'"{maze}"', f"{maze} # easy"):
+        (one,) = found(text, Maze(4))
+        assert one.tokens is not None
+        assert one.solution is None
+    (both,) = found(f"{maze},S  #o  #o # oooG", Maze(4))
+    assert both.solution is not None
+
+
+def test_blanks_that_an_editor_cut_off_are_cells_where_none_is_written() -> None:
+    rows = [ROWS[1], ROWS[0], *ROWS[2:]]
+    spaced = [row.replace(".", " ").rstrip() for row in rows]
+    assert min(map(len, spaced)) < 9
+    assert texts(found("\n".join(spaced))) == ["".join(rows)]
 
 
 def test_one_puzzle_is_one() -> None:

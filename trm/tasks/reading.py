@@ -1,7 +1,7 @@
 """Puzzles as people write them: in lists, in grids, with rulers, comments and other blanks."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
@@ -26,6 +26,8 @@ _DRAWN = re.compile(r"\s*puzzle\s{2,}(?=answer\s*$)")  # the heading of two draw
 _BETWEEN = 4  # spaces between two such drawings
 _SPACED = re.compile(r"\s*\S(\s+\S)*\s*")  # every symbol alone
 _QUOTES = "\"'"
+_WRITTEN_BLANKS = set(".0_*?")
+_NEAR = 2  # symbols by which a row may differ from the others and still be meant as one
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,7 @@ class Reader:
 
     def _json(self, first: int, lines: list[str], found: Any) -> Iterator[Reading]:
         """Read what stands in a JSON text."""
-        last, text = first + len(lines) - 1, "\n".join(lines)
-        name = f"line {first}" if first == last else f"lines {first} to {last}"
+        name, text = _lines(range(first, first + len(lines))), "\n".join(lines)
         if self._has_notation and isinstance(found, list):
             try:
                 yield Reading(name, text, self.task, self.task.encode(text))
@@ -167,6 +168,8 @@ class Reader:
             yield whole
         elif row is not None:
             yield from grid.add(number, row)
+        elif (uneven := grid.uneven_row(line)) is not None:
+            yield from grid.add(number, uneven)
         elif not self._says_nothing(line):
             yield from grid.rest()
             yield Reading(f"line {number}", line, problem=self.problem(line))
@@ -264,13 +267,15 @@ class _Grid:
         """Take the row of a line; yield the puzzle that it completes."""
         self.rows.append(row)
         self.numbers.append(number)
-        if len(self.rows) == len(row):
+        if len(self.rows) == len(self.rows[0]):
             yield from self._taken(self.reader.problem)
 
     def rest(self) -> Iterator[Reading]:
         """Yield the rows of a grid that is not complete, as what cannot be read."""
         have, side = len(self.rows), len(self.rows[0]) if self.rows else 0
-        rule = f"{have} rows of {side} symbols; a {side}x{side} grid needs {side}"
+        rule = (
+            f"{have} rows of {side} symbols; a {side}x{side} grid needs {side} rows: all are square"
+        )
         if have:
             yield from self._taken(lambda text: self.reader.problem(text) if have == 1 else rule)
 
@@ -278,6 +283,11 @@ class _Grid:
         """Yield the grid that the rows make, and begin anew."""
         rows, numbers = self.rows, self.numbers
         self.rows, self.numbers = [], []
+        uneven = next((k for k, row in enumerate(rows) if len(row) != len(rows[0])), None)
+        if uneven is not None:
+            why = f"row {uneven + 1} has {len(rows[uneven])} symbols, row 1 has {len(rows[0])}"
+            yield Reading(_lines(numbers), "".join(rows), problem=why)
+            return
         if all(map(self._is_whole, rows)):  # such as 4x4 puzzles with spaces
             for number, row in zip(numbers, rows, strict=True):
                 yield self._reading([number], [row], problem)
@@ -294,15 +304,13 @@ class _Grid:
         self, numbers: list[int], rows: list[str], problem: Callable[[str], str]
     ) -> Reading:
         text = "".join(rows)
-        first, last = numbers[0], numbers[-1]
-        name = f"line {first}" if first == last else f"lines {first} to {last}"
         try:
             tokens = self.reader.encode(text)
             why = None if tokens is not None else problem(text)
         except InputError as error:
             tokens, why = None, str(error)
         task = None if tokens is None else self.reader.of_cells(len(text))
-        return Reading(name, text, task, tokens, problem=why)
+        return Reading(_lines(numbers), text, task, tokens, problem=why)
 
     def row(self, line: str) -> str | None:
         """Return the symbols of a line that can be the next row, without what divides them."""
@@ -318,16 +326,32 @@ class _Grid:
             return bare if spaces_count and not bare.strip() else None
         spaces_part = _SPACED.fullmatch(bare) and " " not in self.reader.task.symbols
         order = (unspaced, bare) if spaces_part else (bare, unspaced)
-        for row in (*order, bare.ljust(side or 0)):
+        # Editors cut blanks off the ends of lines; where blanks are written, a cell is missing.
+        cut = () if _WRITTEN_BLANKS & {*bare, *"".join(self.rows)} else (bare.ljust(side or 0),)
+        for row in (*order, *cut):
             if (side is None or len(row) == side) and row and self.reader.is_row(row):
                 return row
         return None
 
+    def uneven_row(self, line: str) -> str | None:
+        """Return the symbols of a line that is a row, but for a cell or two."""
+        if not self.rows or all(map(self._is_whole, self.rows)):
+            return None
+        bare = self.reader.task.undrawn(line).translate(_BARS)
+        row = bare if " " in self.reader.task.symbols else bare.translate(_BETWEEN_SYMBOLS)
+        is_near = 0 < abs(len(row) - len(self.rows[0])) <= _NEAR < len(row)
+        return row if is_near and {*row} <= _known(self.reader.task).keys() else None
+
     def _is_blank_row(self, line: str, unspaced: str, side: int | None) -> bool:
         """Tell whether dashes are blanks: as many as cells, and nothing else stood for a blank."""
-        before = "".join(self.rows)
         dashes = bool(unspaced) and set(unspaced) == {"-"} and "|" not in line
-        return dashes and len(unspaced) == side and not set(before) & set(".0_*?")
+        return dashes and len(unspaced) == side and not _WRITTEN_BLANKS & {*"".join(self.rows)}
+
+
+def _lines(numbers: Sequence[int]) -> str:
+    """Name some lines."""
+    first, last = numbers[0], numbers[-1]
+    return f"line {first}" if first == last else f"lines {first} to {last}"
 
 
 def _known(task: Task) -> dict[str, int]:
@@ -338,8 +362,10 @@ def _known(task: Task) -> dict[str, int]:
 def _fields(line: str) -> Iterator[list[str]]:
     """Yield ways to take a line apart, the whole line first."""
     stripped = line.strip()
-    yield [line, stripped, stripped.strip(_QUOTES)]
-    yield [_TRAILING.sub("", line), _TRAILING.sub("", stripped)]
+    for whole in (line, stripped, stripped.strip(_QUOTES)):
+        yield [whole]
+    for whole in (line, stripped):
+        yield [_TRAILING.sub("", whole)]
     for separator in _SEPARATORS:
         fields = stripped.split(separator)
         if len(fields) > 1:
