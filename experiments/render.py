@@ -167,7 +167,8 @@ def _verdict(column: Sequence[Line]) -> str:
     groups = {
         f"Above {name}": [line for line in compared if line.differs and line.gain > 0],  # type: ignore[operator]
         f"Below {name}": [line for line in compared if line.differs and line.gain < 0],  # type: ignore[operator]
-        f"Not told apart from {name}": [line for line in compared if not line.differs],
+        f"Not told apart from {name}": [line for line in compared if line.differs is False],
+        "One seed, not tested": [line for line in compared if line.differs is None],
     }
     said = [
         f"{heading}: {'; '.join(f'{line.row.label} ({_signed(line.gain)})' for line in found)}"

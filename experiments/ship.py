@@ -7,12 +7,14 @@ trained, how it was tested and by which commit; its numbers come from the run's 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from trm.checkpoints import native
 from trm.checkpoints.opening import save
+from trm.models.structured import StructuredModel
 from trm.report.tables import percent
 from trm.results.files import read_result
 from trm.support.command_line import command
@@ -86,6 +88,13 @@ def _shared(overrides: list[str]) -> list[str]:
     return [places.get(text.partition("=")[0] + "=", text) for text in shown]
 
 
+def _kind(model: Mapping[str, Any]) -> str:
+    """Say what a network is: those of any size are not the paper's."""
+    if issubclass(resolve_name(model["_target_"]), StructuredModel):
+        return "A network that knows its puzzles' structure and no size, in the paper's loop,"
+    return "A Tiny Recursive Model"
+
+
 def _card(
     name: str,
     result: dict[str, Any],
@@ -102,7 +111,8 @@ def _card(
     lines = [
         f"# {name}",
         "",
-        f"A Tiny Recursive Model with {result['parameters']:,} parameters for {result['task']}. "
+        f"{_kind(result['config']['model'])} with {result['parameters']:,} parameters for "
+        f"{result['task']}. "
         f"`python -m trm.solve {name} PUZZLE` uses it.",
         "",
         "| | |",

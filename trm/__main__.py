@@ -36,7 +36,7 @@ COMMANDS = {  # in the order in which someone new needs them
     "describe": Command("trm.describe", "say what a model file holds", "sudoku-6x6"),
     "train": Command(
         "trm.train",
-        "train a model; without words a small one, in a minute or two",
+        "train a model; without arguments 4×4 Sudoku, in a minute or two",
         "experiment=sudoku_6x6",
     ),
     "evaluate": Command(
@@ -48,7 +48,7 @@ COMMANDS = {  # in the order in which someone new needs them
     "export": Command(
         "trm.export.command", "write a model for other programs", "sudoku-6x6 --format onnx"
     ),
-    "serve": Command("trm.serve", "show the page on which the models that come along think", ""),
+    "serve": Command("trm.serve", "watch the models think in a browser, after make demo", ""),
     "bench": Command("trm.bench.command", "measure what a step costs", "sudoku_6x6"),
 }
 _END = """\

@@ -18,7 +18,7 @@ def description(opened: Opened) -> list[tuple[str, str]]:
     if isinstance(model, TinyRecursiveModel):
         rows.append(("effective depth", f"{model.effective_depth} blocks per supervision step"))
     rows.append(("task", opened.task.name if opened.task else "not said"))
-    rows.append(("training steps", f"{opened.step:,}" if opened.step is not None else "not said"))
+    rows.append(("saved at step", f"{opened.step:,}" if opened.step is not None else "not said"))
     if model.identifiers is not None:
         count, dim = model.identifiers.weights.shape
         rows.append(("identifier rows", f"{count:,} x {dim}"))

@@ -43,8 +43,8 @@ _DASHED = re.compile(r"-[-.\d_*?xX+|\s]{15,}")  # a 4x4 puzzle has 16 symbols
 _SOLVED, _FAILED, _NOTHING_READ = 0, 1, 2  # exit status
 
 _HELP = {
-    "max_steps": "supervision steps at most (16, or as many as in training if that is more; with a "
-    "search 20 times as many as in training)",
+    "max_steps": "supervision steps at most (as in training, and 16 at least; 20 times as many as "
+    "in training where it searches)",
     "rollouts": "trajectories from different starts (1)",
     "views": "symmetric copies of each puzzle (1)",
     "start": "where further rollouts begin (random)",
@@ -66,8 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.puzzle = [word.removeprefix("\n") for word in options.puzzle]
     if (options.file is None) == (not options.puzzle):
         parser.error("give a puzzle, or - to read a pipe, or --file FILE")
+    if len(options.puzzle) == 1 and _is_file(options.puzzle[0]):
+        raise InputError(f"{options.puzzle[0]} is a file; --file {options.puzzle[0]} reads it")
     keep_freed_memory()
     return _run(options)
+
+
+def _is_file(word: str) -> bool:
+    """Tell whether somebody forgot --file: no puzzle has an ending."""
+    return bool(Path(word).suffix[1:].isalpha() and Path(word).is_file())
 
 
 def _no_flag(word: str) -> str:
@@ -79,11 +86,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argument_parser(
         "trm.solve",
         "Solve puzzles with a trained model. Answers are checked against the rules.",
-        epilog="Exit status: 0 if every puzzle has an answer that obeys the rules (ARC has none to "
-        "check), 1 if one has not, 2 if nothing could be tried.",
+        epilog="Examples: trm solve sudoku 4....2.1.6.........3..5..4....5.21..; trm solve maze "
+        "--file mazes.txt; ... | trm solve sudoku -. Exit status: 0 if every puzzle has an answer "
+        "that obeys the rules (ARC has none to check), 1 if one has not, 2 if nothing could be "
+        "tried.",
     )
     parser.add_argument(
-        "checkpoint", help=f"a model file or folder, or one of {', '.join(shipped()) or 'none'}"
+        "checkpoint", help=f"{', '.join(shipped())}, or a model file or folder of yours"
     )
     parser.add_argument(
         "puzzle",
@@ -299,6 +308,7 @@ def _draw(solver: Solver, options: argparse.Namespace) -> None:
     if options.puzzle == ["-"] or len(options.puzzle) != 1:
         raise InputError("--picture draws one puzzle; give it as the argument")
     draw(solver.trajectory(options.puzzle[0], options.id, options.max_steps), options.picture)
+    print(f"picture  {options.picture}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def test_the_documents_show_the_recorded_result():
         (["--precision", "float16"], "--precision=float16 must be one of float32, bfloat16"),
         (["--output", "nowhere/x.json"], "--output=nowhere/x.json cannot be written"),
         (["--work", "file"], "--work=file cannot be written to"),
-        (["--render", "--output", "none.json"], "none.json is no result"),
+        (["--render", "--output", "none.json"], "none.json cannot be read"),
     ],
 )
 def test_what_a_person_can_mend_is_one_line(arguments, said, tmp_path, monkeypatch, capsys):

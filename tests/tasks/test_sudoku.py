@@ -126,7 +126,7 @@ def test_bad_text_is_explained(text, said):
         ("1....1..........", None, "box 1 holds the digit 1 twice"),
         ("2...............", SOLVED_4, "row 1 column 1 is 2 in the puzzle but 1 in the answer"),
         ("1...............", SOLVED_4[:-1] + ".", "row 4 column 4 is empty"),
-        ("1...............", SOLVED_4[:-1] + "2", "row 4 holds the digit 2 twice"),
+        ("1...............", SOLVED_4[:-1] + "2", "row 4 of the answer holds the digit 2 twice"),
     ],
 )
 def test_rules_are_checked_and_explained(puzzle, answer, said):

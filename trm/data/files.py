@@ -52,8 +52,8 @@ def from_folder(
     """
     if path is None:
         raise InputError(
-            f"data.path=null names no folder; {_REMEDY}, or read from the Hub with "
-            f"data=sudoku_extreme_hub"
+            f"data.path=null names no folder; {_REMEDY}, read from the Hub with "
+            f"data=sudoku_extreme_hub, or make other puzzles with data=generated"
         )
     place, problem = Path(path).expanduser(), None
     named = {"train": train_file, "test": test_file}

@@ -48,7 +48,9 @@ def read_result(path: Path) -> dict[str, Any]:
     file = path / "result.json" if path.is_dir() else path
     try:
         result: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is no result of a run ({error})") from None
     if not isinstance(result, dict) or "format" not in result:
         raise InputError(f"{file} is no result of a run (it has no 'format')")

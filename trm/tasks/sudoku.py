@@ -234,7 +234,8 @@ class Sudoku(Task):
             if (counts > 1).any():
                 digit = self.decode(tokens[counts > 1][:1])
                 unit = ("row", "column", "box")[number // self.size]
-                return f"{unit} {number % self.size + 1} holds the digit {digit} twice"
+                of = "" if y is None else " of the answer"
+                return f"{unit} {number % self.size + 1}{of} holds the digit {digit} twice"
         for cell in np.flatnonzero(grid <= BLANK).tolist() if y is not None else ():
             return f"{self.cell_name(cell)} is empty in the answer"
         return None
