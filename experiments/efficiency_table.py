@@ -17,12 +17,13 @@ from trm.results.statistics import wilson
 CO2_G_PER_KWH = 473.0  # the world's electricity in 2024 (Ember, Global Electricity Review 2025)
 USD_PER_KWH = 0.25  # of electricity; what a household in Europe or California pays, roughly
 _HEADINGS = (
-    *("", "parameters", "active", "file, MB", "memory, MB", "GFLOP a puzzle"),
-    *("ms for one (p95)", "batch", "puzzles/s", "Wh measured", "Wh estimated", "g CO₂", "$"),
-    "exact %",
+    *("", "exact %", "parameters", "active", "GFLOP a puzzle", "ms for one (p95)", "batch"),
+    *("puzzles/s", "Wh measured", "Wh estimated", "g CO₂", "$", "memory, MB", "file, MB"),
 )
 _FEW = 20  # latencies: too few for a 95th percentile, which would be their largest
 _NOT = "not measured"
+_NOT_RUN = "not run"
+_NOTHING = {"–", _NOT, _NOT_RUN}
 _SPEED_ONLY = "speed only"
 
 Row = dict[str, Any]
@@ -167,7 +168,7 @@ def _endpoints() -> list[Row]:
 
 def _cells(row: Row) -> list[str]:
     if "parameters" not in row and "usd" not in row and "latency_s" not in row:
-        return [row["label"], *["not run"] * (len(_HEADINGS) - 1)]
+        return [row["label"], *[_NOT_RUN] * (len(_HEADINGS) - 1)]
     spent = _figures(None if row["latency_s"] is None else 1e3 * row["latency_s"])
     if "latency_p95_s" in row:
         spent += f" ({_figures(1e3 * row['latency_p95_s'])})"
@@ -176,15 +177,15 @@ def _cells(row: Row) -> list[str]:
         exact = f"{row['exact']:.1f} ({row['low']:.1f} – {row['high']:.1f})"
     return [
         row["label"],
+        exact,
         *(f"{row[key]:,}" if key in row else "–" for key in ("parameters", "active_parameters")),
-        *(_figures(row.get(key)) for key in ("file_mb", "memory_mb")),
         _figures(row["flops"] / 1e9 if "flops" in row else None),
         spent,
         str(row.get("batch_size", "–")),
         _figures(row.get("puzzles_per_s")),
         _figures(row.get("measured_wh"), _NOT),
         *(_figures(row.get(key)) for key in ("estimated_wh", "co2_g", "usd")),
-        exact,
+        *(_figures(row.get(key)) for key in ("memory_mb", "file_mb")),
     ]
 
 
@@ -197,7 +198,8 @@ def _figures(number: float | None, without: str = "–") -> str:
     return f"{number:.2g}" if number < 10 else f"{number:.1f}"
 
 
-def _with_blocks(made: list[Row]) -> list[list[str]]:
+def _with_blocks(made: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Write headings and rows, without columns in which no row has a number."""
     cells: list[list[str]] = []
     block = ""
     for row in made:
@@ -205,7 +207,10 @@ def _with_blocks(made: list[Row]) -> list[list[str]]:
             block = row["block"]
             cells.append([block])
         cells.append(_cells(row))
-    return cells
+    whole = [row for row in cells if len(row) > 1]
+    told = [k for k in range(len(_HEADINGS)) if any(row[k] not in _NOTHING for row in whole)]
+    kept = [row if len(row) == 1 else [row[k] for k in told] for row in cells]
+    return [_HEADINGS[k] for k in told], kept
 
 
 def _note(made: list[Row]) -> str:
@@ -233,10 +238,10 @@ _CSV: tuple[str, ...] = (
 
 def rendered(made: list[Row]) -> dict[str, str]:
     """Return the files as text, by ending."""
-    cells, note = _with_blocks(made), _note(made)
+    (headings, cells), note = _with_blocks(made), _note(made)
     return {
-        "md": f"{markdown(_HEADINGS, cells)}\n{note}\n",
-        "tex": f"% Needs booktabs.\n{latex(_HEADINGS, cells)}% {tex(note)}\n",
+        "md": f"{markdown(headings, cells)}\n{note}\n",
+        "tex": f"% Needs booktabs.\n{latex(headings, cells)}% {tex(note)}\n",
         "csv": csv_text(_CSV, ([row.get(key) for key in _CSV] for row in made)),
     }
 
