@@ -27,16 +27,14 @@ DOCUMENTS = tuple(DOCS / f"{page}.md" for page in ("tables", "since", "efficienc
 _NOT_RUN = "not run"
 _MARKS = {True: " ≠", False: " ≈", None: ""}
 _EDGE = "†"
-_MEASURES = {
-    "exact": "Exact accuracy on test puzzles in %, after the last supervision step",
-    "pass@2": "Share of test tasks in % that one of two voted answers solves",
-}
-_NOTE = (
-    ": mean ± standard deviation over seeds, of the checkpoint that did best on validation "
+_PASS_AT_2 = "Share of test tasks in % that one of two voted answers solves.\n"
+LEGEND = (
+    "Exact accuracy on test puzzles in %, after the last supervision step, unless said otherwise: "
+    "mean ± standard deviation over seeds, of the checkpoint that did best on validation "
     "puzzles. Δ: difference to the row in bold, in points; ≠ says that a paired t-test over "
     "puzzles and Welch's t-test over seeds both tell the two apart (p < 0.05), ≈ that they do not "
     "settle it. Parameters and depth are our models'; minutes are of one training run, processor "
-    "time on a CPU, time on the clock with a GPU."
+    "time on a CPU, time on the clock with a GPU.\n"
 )
 
 
@@ -56,7 +54,11 @@ def rendered(name: str, scale: str, found: Recorded) -> dict[str, str]:
 
 
 def _texts(table: Table, of: dict[str, list[Line]]) -> dict[str, str]:
-    return {"md": _markdown(table, of), "tex": _latex(table, of), "csv": _csv(table, of)}
+    return {
+        "md": f"{_markdown(table, of)}\n{LEGEND}",
+        "tex": _latex(table, of),
+        "csv": _csv(table, of),
+    }
 
 
 def _cells(line: Line, scale: str) -> list[str]:
@@ -207,8 +209,14 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
         text += markdown(*_grid(column, table.scale))
         text += f"\n{_verdict(column)}{_made_by(column)}\n\n"
-    searched = " " + _searched(table.tune, of) if table.tune else ""
-    return text + _MEASURES[table.columns[0].measure] + _NOTE + searched + "\n"
+    notes = [_PASS_AT_2] if table.columns[0].measure == "pass@2" else []
+    notes += [f"{_searched(table.tune, of)}\n"] if table.tune else []
+    return "\n".join([text.removesuffix("\n"), *notes])
+
+
+def within(markdown: str) -> str:
+    """Leave out how a table is read, for a document that says it once for all its tables."""
+    return markdown.removesuffix(f"\n{LEGEND}")
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
@@ -317,7 +325,7 @@ def _write_table(table: Table, found: Recorded) -> tuple[str, str]:
         plot(table, of, RENDERED / f"{stem}.png", digest(files))
     else:
         (RENDERED / f"{stem}.png").unlink(missing_ok=True)
-    return stem, files["md"]
+    return stem, within(files["md"])
 
 
 def main() -> None:
@@ -329,7 +337,7 @@ def main() -> None:
             stem, text = _write_table(read_table(name, scale), found)
             texts[stem] = text
             print(f"experiments/rendered/{stem}")
-        fill_documents(texts)
+        fill_documents({**texts, "legend": LEGEND})
     except InputError as error:
         fail(str(error))
 

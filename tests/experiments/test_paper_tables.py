@@ -121,11 +121,11 @@ def test_an_unknown_table_scale_or_row_is_named():
 
 
 def test_rendered_files_are_what_the_results_give():
-    markdown = {}
+    markdown = {"legend": render.LEGEND}
     for name, scale in EVERY:
         stem = f"table_{name}_{scale}"
         files = render.rendered(name, scale, FOUND)
-        markdown[stem] = files["md"]
+        markdown[stem] = render.within(files["md"])
         for ending, text in files.items():
             path = render.RENDERED / f"{stem}.{ending}"
             assert path.read_text(encoding="utf-8") == text, f"run make tables: {path} is old"
