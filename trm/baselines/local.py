@@ -146,18 +146,18 @@ def _opened(model: str, download: bool) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    place, gguf = model, {}
+    if (file := Path(model)).suffix == ".gguf" and file.is_file():
+        if find_spec("gguf") is None:
+            raise InputError(f"{model} {EXTRA}")
+        place, gguf = str(file.parent), {"gguf_file": file.name}
+
     def opened(local: bool) -> tuple[Any, Any]:
         # Code that comes with a model is not run, nor asked about.
         here = {"local_files_only": local, "trust_remote_code": False} | gguf
         with redirect_stderr(StringIO()):  # GGUF's progress bar has no other switch
             tokenizer = AutoTokenizer.from_pretrained(place, **here)
             return tokenizer, AutoModelForCausalLM.from_pretrained(place, dtype="auto", **here)
-
-    place, gguf = model, {}
-    if (file := Path(model)).suffix == ".gguf" and file.is_file():
-        if find_spec("gguf") is None:
-            raise InputError(f"{model} {EXTRA}")
-        place, gguf = str(file.parent), {"gguf_file": file.name}
 
     try:
         return opened(local=True)
