@@ -191,8 +191,8 @@ def test_mazes_as_people_draw_them() -> None:
         ('{"id": 3}', "no puzzle in this JSON"),
         ("ABCDEFG" + "." * 249, "A may be the digit 1 or 10 here"),
         (PUZZLE.replace("3", "!", 1), "row 1 column 3 holds '!'"),
-        ("\n".join([*ROWS[:2], ROWS[2][:-1], *ROWS[3:]]), "row 3 has 8 symbols, row 1 has 9"),
-        ("\n".join([*ROWS[:8], "9" + ROWS[8]]), "row 9 has 10 symbols, row 1 has 9"),
+        ("\n".join([*ROWS[:2], ROWS[2][:-1], *ROWS[3:]]), "row 3 has 8 symbols, others have 9"),
+        ("\n".join([*ROWS[:8], "9" + ROWS[8]]), "row 9 has 10 symbols, others have 9"),
         ("\n".join(ROWS[:4]), "4 rows of 9 symbols; a 9x9 grid needs 9"),
         ("0" * 128 + "123456789ABCDEF." * 8, "0 may be a blank or a digit here"),
         ('{"puzzle": [1, 2]}', "sudoku puzzle has 2 symbols"),
@@ -215,6 +215,39 @@ def test_a_maze_on_one_line_has_no_solution_beside_it() -> None:
         assert one.solution is None
     (both,) = found(f"{maze},S  #o  #o # oooG", Maze(4))
     assert both.solution is not None
+
+
+@pytest.mark.parametrize("blank", "._*?xX·□-")
+def test_a_row_that_lacks_a_cell_is_not_filled_up(blank: str) -> None:
+    rows = [row.replace(".", blank) for row in ROWS]
+    rows[4] = rows[4][:-1]  # an 8
+    assert [each.tokens for each in found("\n".join(rows))] == [None]
+
+
+@pytest.mark.parametrize("width", range(3, 25))
+def test_a_ruler_of_any_width_is_no_row(width: int) -> None:
+    rows = [f"{row[:3]}|{row[3:6]}|{row[6:]}" for row in ROWS]
+    ruled = [*rows[:3], "-" * width, *rows[3:6], "-" * width, *rows[6:]]
+    assert texts(found("\n".join(ruled))) == [PUZZLE]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (ROWS[:8], "8 rows of 9 symbols"),
+        ([ROWS[0][1:], *ROWS[1:]], "row 1 has 8 symbols, others have 9"),
+        ([*ROWS[:5], ROWS[5] + "1", *ROWS[6:]], "row 6 has 10 symbols, others have 9"),
+    ],
+)
+def test_a_bad_grid_leaves_the_next_one_whole(damaged: list[str], said: str) -> None:
+    bad, good = found("\n".join([*damaged, "", *ROWS]))
+    assert said in bad.problem
+    assert texts([good]) == [PUZZLE]
+
+
+def test_boxes_may_stand_apart() -> None:
+    apart = ["\n".join(ROWS[start : start + 3]) for start in (0, 3, 6)]
+    assert texts(found("\n\n".join([*apart, *apart]))) == [PUZZLE, PUZZLE]
 
 
 def test_blanks_that_an_editor_cut_off_are_cells_where_none_is_written() -> None:

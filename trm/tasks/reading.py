@@ -1,6 +1,7 @@
 """Puzzles as people write them: in lists, in grids, with rulers, comments and other blanks."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
@@ -26,7 +27,6 @@ _DRAWN = re.compile(r"\s*puzzle\s{2,}(?=answer\s*$)")  # the heading of two draw
 _BETWEEN = 4  # spaces between two such drawings
 _SPACED = re.compile(r"\s*\S(\s+\S)*\s*")  # every symbol alone
 _QUOTES = "\"'"
-_WRITTEN_BLANKS = set(".0_*?")
 _NEAR = 2  # symbols by which a row may differ from the others and still be meant as one
 
 
@@ -155,9 +155,13 @@ class Reader:
 
     def _line(self, grid: "_Grid", number: int, line: str) -> Iterator[Reading]:
         try:
+            if not line.strip() and grid.rows and grid.is_cut_by_an_empty_line():
+                yield from grid.rest()
             row = None if _is_heading(line) else grid.row(line)
             if grid.rows and row is not None:
                 yield from grid.add(number, row)
+                return
+            if grid.rows and set(line.strip()) <= _RULER:  # not a small puzzle without a clue
                 return
             whole = self._whole(number, line) or self._in_pieces(number, line, row or "")
         except InputError as error:
@@ -267,12 +271,23 @@ class _Grid:
         """Take the row of a line; yield the puzzle that it completes."""
         self.rows.append(row)
         self.numbers.append(number)
-        if len(self.rows) == len(self.rows[0]):
+        if len(self.rows) == self.side:
             yield from self._taken(self.reader.problem)
+
+    @property
+    def side(self) -> int | None:
+        """The length of most rows, of equally many the larger; None before the first."""
+        lengths = Counter(map(len, self.rows))
+        return max(lengths, key=lambda length: (lengths[length], length), default=None)
+
+    def is_cut_by_an_empty_line(self) -> bool:
+        """Tell whether an empty line ends the grid: within one it stands between boxes alone."""
+        boxes = self.reader.of_cells((self.side or 0) ** 2).boxes
+        return boxes is not None and len(self.rows) % boxes[0] > 0
 
     def rest(self) -> Iterator[Reading]:
         """Yield the rows of a grid that is not complete, as what cannot be read."""
-        have, side = len(self.rows), len(self.rows[0]) if self.rows else 0
+        have, side = len(self.rows), self.side
         rule = (
             f"{have} rows of {side} symbols; a {side}x{side} grid needs {side} rows: all are square"
         )
@@ -281,11 +296,11 @@ class _Grid:
 
     def _taken(self, problem: Callable[[str], str]) -> Iterator[Reading]:
         """Yield the grid that the rows make, and begin anew."""
-        rows, numbers = self.rows, self.numbers
+        rows, numbers, side = self.rows, self.numbers, self.side
         self.rows, self.numbers = [], []
-        uneven = next((k for k, row in enumerate(rows) if len(row) != len(rows[0])), None)
+        uneven = next((k for k, row in enumerate(rows) if len(row) != side), None)
         if uneven is not None:
-            why = f"row {uneven + 1} has {len(rows[uneven])} symbols, row 1 has {len(rows[0])}"
+            why = f"row {uneven + 1} has {len(rows[uneven])} symbols, others have {side}"
             yield Reading(_lines(numbers), "".join(rows), problem=why)
             return
         if all(map(self._is_whole, rows)):  # such as 4x4 puzzles with spaces
@@ -316,7 +331,7 @@ class _Grid:
         """Return the symbols of a line that can be the next row, without what divides them."""
         bare = self.reader.task.undrawn(line).translate(_BARS)
         unspaced = bare.translate(_BETWEEN_SYMBOLS)
-        side = len(self.rows[0]) if self.rows else None
+        side = self.side
         for cells in _cells(line):
             spelled = self.reader.spelled(cells, len(cells) ** 2)
             if spelled and len(spelled) == (side or len(cells)) and self.reader.is_row(spelled):
@@ -327,7 +342,7 @@ class _Grid:
         spaces_part = _SPACED.fullmatch(bare) and " " not in self.reader.task.symbols
         order = (unspaced, bare) if spaces_part else (bare, unspaced)
         # Editors cut blanks off the ends of lines; where blanks are written, a cell is missing.
-        cut = () if _WRITTEN_BLANKS & {*bare, *"".join(self.rows)} else (bare.ljust(side or 0),)
+        cut = () if self._blanks & {*bare, *"".join(self.rows)} else (bare.ljust(side or 0),)
         for row in (*order, *cut):
             if (side is None or len(row) == side) and row and self.reader.is_row(row):
                 return row
@@ -335,17 +350,28 @@ class _Grid:
 
     def uneven_row(self, line: str) -> str | None:
         """Return the symbols of a line that is a row, but for a cell or two."""
-        if not self.rows or all(map(self._is_whole, self.rows)):
+        side = self.side
+        if side is None or set(line.strip()) <= _RULER or all(map(self._is_whole, self.rows)):
             return None
         bare = self.reader.task.undrawn(line).translate(_BARS)
         row = bare if " " in self.reader.task.symbols else bare.translate(_BETWEEN_SYMBOLS)
-        is_near = 0 < abs(len(row) - len(self.rows[0])) <= _NEAR < len(row)
-        return row if is_near and {*row} <= _known(self.reader.task).keys() else None
+        if not 0 < abs(len(row) - side) <= _NEAR < len(row) or row.isalpha():  # a word, perhaps
+            return None
+        task = self.reader.of_cells(max(len(row), side) ** 2)
+        return row if {*row} <= _known(task).keys() else None
+
+    @property
+    def _blanks(self) -> set[str]:
+        """What stands for an open cell, but for a space."""
+        known = _known(self.reader.task)
+        return {symbol for symbol, token in known.items() if token == known.get(" ")} - {" "}
 
     def _is_blank_row(self, line: str, unspaced: str, side: int | None) -> bool:
         """Tell whether dashes are blanks: as many as cells, and nothing else stood for a blank."""
         dashes = bool(unspaced) and set(unspaced) == {"-"} and "|" not in line
-        return dashes and len(unspaced) == side and not _WRITTEN_BLANKS & {*"".join(self.rows)}
+        return (
+            dashes and len(unspaced) == side and not (self._blanks - {"-"}) & {*"".join(self.rows)}
+        )
 
 
 def _lines(numbers: Sequence[int]) -> str:
