@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _is_file(word: str) -> bool:
     """Tell whether somebody forgot --file: no puzzle has an ending."""
-    return bool(Path(word).suffix[1:].isalpha() and Path(word).is_file())
+    return bool(Path(word).suffix[1:].isalpha() and os.path.isfile(word))  # of any length
 
 
 def _no_flag(word: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.baselines.test_endpoint import KEY, answer, error, server
 from tests.baselines.test_store import HEADER, said
 from tests.data.test_from_arc import folder
 from trm.baselines import llm, local
-from trm.baselines.backends import Decoding, Reply
+from trm.baselines.backends import Decoding, Reply, RequestFailed
 from trm.baselines.local import LocalModel
 from trm.baselines.store import Store
 from trm.data import generated
@@ -273,12 +274,18 @@ def test_a_reply_ends_where_it_ends_and_not_where_its_batch_does(granite):
 
 
 def test_batches_are_asked_and_stored(granite, tmp_path):
-    words = [*SMALL, "--model", str(granite), "--device", "cpu", "--max-tokens", "5"]
+    folder = tmp_path / "attentive"
+    attentive(granite).model.save_pretrained(folder)
+    for file in granite.glob("*token*"):
+        shutil.copy(file, folder)
+    words = [*SMALL, "--model", str(folder), "--device", "cpu", "--max-tokens", "9"]
     for name, size in (("a", "1"), ("b", "4")):
         asked = [*words, "--limit", "6", "--batch-size", size, "--store", str(tmp_path / name)]
         assert llm.main(asked) == 0
     alone, together = (lines(tmp_path / name) for name in ("a", "b"))
-    assert [line["reply"] for line in alone[1:]] == [line["reply"] for line in together[1:]]
+    replies = [{line["index"]: line["reply"] for line in all_[1:]} for all_ in (alone, together)]
+    assert replies[0] == replies[1]
+    assert len(set(replies[0].values())) > 3
     assert together[0]["batch_size"] == 4
     assert len({line["seconds"] for line in together[2:]}) == 2  # of four and of one; one began
 
@@ -293,6 +300,23 @@ def test_batches_are_asked_and_stored(granite, tmp_path):
 def test_batches_are_refused_where_they_would_change_replies(granite, words, said, capsys):
     assert llm.main([*SMALL, "--model", str(granite), "--batch-size", "2", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_batch_without_room_for_every_reply_is_asked_one_by_one(granite):
+    model = LocalModel(str(granite), Decoding(100), torch.device("cpu"))
+    most = model.model.config.max_position_embeddings
+    prompts = [[{"role": "user", "content": "x" * length}] for length in (most - 60, 5)]
+    with pytest.raises(RequestFailed, match="less room"):
+        model.complete_batch(prompts)
+
+
+@pytest.mark.parametrize("kept", [4, 40, 0.5])
+def test_a_damaged_gguf_file_is_refused_in_one_line(gguf, tmp_path, capsys, kept):
+    contents = gguf.read_bytes()
+    file = tmp_path / "cut.gguf"
+    file.write_bytes(contents[: kept if kept > 1 else int(kept * len(contents))])
+    assert llm.main([*SMALL, "--model", str(file), "--device", "cpu", "--limit", "1"]) == 2
+    assert "holds no causal language model" in capsys.readouterr().err
 
 
 def test_a_gguf_file_is_a_model(gguf, tmp_path):

@@ -50,8 +50,8 @@ class Asking:
         with ThreadPoolExecutor(concurrency) as pool:
             try:
                 while not self.stopped:
-                    size = batch_size if self.succeeded else 1
-                    while len(running) < (concurrency * size if self.succeeded else 1):
+                    size, most = (batch_size, concurrency) if self.succeeded else (1, 1)
+                    while len(running) <= (most - 1) * size:
                         if not (batch := list(islice(waiting, size))):
                             break
                         running |= zip(self._submit(pool, batch), batch, strict=True)
@@ -71,21 +71,28 @@ class Asking:
         return futures
 
     def _answer(self, prompts: list[list[Message]], futures: list[Future[Reply]]) -> None:
-        assert isinstance(self.backend, BatchBackend)
+        """Keep what was promised for a batch, whatever happens: others wait for it."""
         try:
-            replies = self.backend.complete_batch(prompts)
-        except RequestFailed:  # for the sake of one, perhaps: then each on its own
-            for prompt, future in zip(prompts, futures, strict=True):
-                try:
-                    future.set_result(self.backend.complete(prompt))
-                except Exception as error:
-                    future.set_exception(error)
+            replies = self._together(prompts)
         except Exception as error:
             for future in futures:
                 future.set_exception(error)
-        else:
-            for future, reply in zip(futures, replies, strict=True):
-                future.set_result(reply)
+            return
+        for prompt, future, reply in zip(prompts, futures, replies, strict=True):
+            try:
+                future.set_result(reply or self.backend.complete(prompt))
+            except Exception as error:
+                future.set_exception(error)
+
+    def _together(self, prompts: list[list[Message]]) -> list[Reply] | list[None]:
+        """Answer a batch; None for each if that fails, for the sake of one of them perhaps."""
+        assert isinstance(self.backend, BatchBackend)
+        try:
+            replies = self.backend.complete_batch(prompts)
+        except RequestFailed:
+            return [None] * len(prompts)
+        assert len(replies) == len(prompts)
+        return replies
 
     def _is_done(self, question: Question) -> bool:
         is_done = self.store.has_reply(question.index)

@@ -113,9 +113,8 @@ def _run(options: argparse.Namespace) -> int:
     if address is not None and options.batch_size > 1:
         raise InputError("--batch-size is for models on this machine; endpoints: --concurrency")
     price, cap = _money(options, base_url)
-    source = _source(options)
     if address is None and options.download:
-        check_fetchable(source)  # before puzzles are made, which takes longer
+        check_fetchable(_source(options))  # before puzzles are made, which takes longer
     task, data = _puzzles(options)
     prompts = Prompts.read(task, options.template)
     header = _header(options, task, data, prompts, base_url)
@@ -124,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     budget = Budget(price, cap, spent=store.usd)
     if address is None:
         device = pick_device(options.device)
-        backend: Backend = LocalModel(source, decoding, device, options.download)
+        backend: Backend = LocalModel(_source(options), decoding, device, options.download)
         concurrency = 1
     else:
         backend = Endpoint(

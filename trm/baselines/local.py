@@ -1,11 +1,12 @@
 """Language models that run here, through transformers."""
 
 import json
+import struct
 import threading
 import time
 import zlib
 from collections.abc import Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import nullcontext, redirect_stderr, suppress
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -44,7 +45,7 @@ class LocalModel:
             tokenizer, loaded = _opened(model, download)
         except InputError:  # a ValueError, too
             raise
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, IndexError, ImportError, struct.error) as error:
             raise InputError(_why_not(model, download, error)) from None
         tokenizer.padding_side = "left"  # replies begin where prompts end
         if tokenizer.pad_token_id is None:
@@ -84,6 +85,8 @@ class LocalModel:
         most = getattr(self.model.config, "max_position_embeddings", None) or 10**9
         if longest >= most:
             raise RequestFailed(f"the prompt has {longest} tokens, the model reads {most}")
+        if len(prompts) > 1 and longest + self.decoding.max_tokens > most:
+            raise RequestFailed("the longest prompt would leave the others less room to reply")
         warm = self.decoding.temperature > 0
         drawn = {"do_sample": True, "temperature": self.decoding.temperature} if warm else {}
         # Without sampling, the settings for it that a model brings along would only warn.
@@ -147,15 +150,16 @@ def _opened(model: str, download: bool) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place, gguf = model, {}
-    if (file := Path(model)).suffix == ".gguf" and file.is_file():
-        if find_spec("gguf") is None:
+    if (file := Path(model)).suffix.lower() == ".gguf" and file.is_file():
+        if not find_spec("gguf") or not find_spec("accelerate"):
             raise InputError(f"{model} {EXTRA}")
         place, gguf = str(file.parent), {"gguf_file": file.name}
 
     def opened(local: bool) -> tuple[Any, Any]:
         # Code that comes with a model is not run, nor asked about.
         here = {"local_files_only": local, "trust_remote_code": False} | gguf
-        with redirect_stderr(StringIO()):  # GGUF's progress bar has no other switch
+        # GGUF's progress bar has no other switch.
+        with redirect_stderr(StringIO()) if gguf else nullcontext():
             tokenizer = AutoTokenizer.from_pretrained(place, **here)
             return tokenizer, AutoModelForCausalLM.from_pretrained(place, dtype="auto", **here)
 
