@@ -278,22 +278,23 @@ def _written(cell: Mapping[str, Any]) -> str:
     source = "".join(cell["source"]).strip()
     if cell["cell_type"] == "markdown":
         return source
-    shown = [_shown(output) for output in cell["outputs"]]
-    # What is printed bit by bit is one text.
-    text = "".join(part for part in shown if not part.startswith("!["))
-    block = f"```text\n{text.rstrip()}\n```" if text.strip() else ""
-    pictures = [part for part in shown if part.startswith("![")]
-    return "\n\n".join([f"```python\n{source}\n```", *filter(None, [block]), *pictures])
+    blocks = [f"```python\n{source}\n```"]
+    if text := "".join(map(_text, cell["outputs"])).rstrip():
+        blocks.append(f"````text\n{text}\n````")
+    for output in cell["outputs"]:
+        if encoded := output.get("data", {}).get("image/png"):
+            picture = "".join(encoded).replace("\n", "")
+            blocks.append(f"![what the cell draws](data:image/png;base64,{picture})")
+    return "\n\n".join(blocks)
 
 
-def _shown(output: Mapping[str, Any]) -> str:
-    """Return a picture within the page, or text."""
+def _text(output: Mapping[str, Any]) -> str:
+    """Return what an output prints: streams bit by bit, all else on lines of its own."""
+    if "text" in output:
+        return "".join(output["text"])
     data = output.get("data", {})
-    if "image/png" in data:
-        encoded = "".join(data["image/png"]).replace("\n", "")
-        return f"![what the cell draws](data:image/png;base64,{encoded})"
-    text = "".join(data.get("text/plain", output.get("text", "")))
-    return text if text.endswith("\n") else f"{text}\n"
+    text = "" if "image/png" in data else "".join(data.get("text/plain", ""))
+    return text and text.rstrip("\n") + "\n"
 
 
 # Pages that another page includes; Sphinx builds none of its own from them.

@@ -3,25 +3,28 @@
 import argparse
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+_TEMPORARY = re.compile(re.escape(gettempdir()) + r"/\w+/")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def main() -> None:
     """Run those that are named, or all."""
     parser = argparse.ArgumentParser(prog="docs/run_notebooks.py", description=__doc__)
-    parser.add_argument("names", nargs="*", help="stems of their files; all, if there is none")
-    names = parser.parse_args().names
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        if not names or path.stem in names:
-            print(path)
-            nbformat.write(executed(path), path)
+    found = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(found)} (all)")
+    names = parser.parse_args().names or list(found)
+    if unknown := set(names) - found.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    for name in names:
+        print(found[name])
+        nbformat.write(executed(found[name]), found[name])
 
 
 def executed(path: Path) -> Any:
@@ -39,11 +42,13 @@ def executed(path: Path) -> Any:
 
 
 def kept(outputs: list[Any]) -> list[Any]:
-    """Leave out warnings of one machine, and colours where nothing shows them."""
+    """Leave out warnings and folders of one machine, and colours where nothing shows them."""
     shown = [output for output in outputs if output.get("name") != "stderr"]
     for output in shown:
-        if "text/plain" in output.get("data", {}):
-            output.data["text/plain"] = _COLOURS.sub("", output.data["text/plain"])
+        texts = output.get("data", output)
+        for kind in texts.keys() & {"text", "text/plain", "text/html"}:
+            text = _TEMPORARY.sub("", texts[kind])
+            texts[kind] = text if kind == "text/html" else _COLOURS.sub("", text)
     return shown
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.efficiency_subjects import SUBJECTS, measured
+from experiments.efficiency_subjects import SUBJECTS, is_possible, measured
 from experiments.efficiency_table import write
 from experiments.table import HERE
 from trm.commands import fail
@@ -64,8 +64,7 @@ def main() -> None:
             print(json.dumps(row | {"certificate": birth_certificate(device)}))
             return
         if not options.render:
-            have = options.data_path is not None
-            possible = [name for name, subject in SUBJECTS.items() if have or not subject.real]
+            possible = [name for name in SUBJECTS if is_possible(name, options.data_path)]
             measure(options.only or possible, options.device, options.data_path)
         for place in write():
             print(place)

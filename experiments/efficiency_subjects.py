@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from experiments.table import training_config
-from trm.baselines.backends import PRESETS, Decoding
+from trm.baselines.backends import PRESETS, Decoding, RequestFailed
 from trm.baselines.local import LocalModel, packaged
 from trm.baselines.prompts import Prompts, examples_for
 from trm.checkpoints.native import build_model, empty_model
@@ -156,6 +156,16 @@ SUBJECTS: dict[str, Subject] = {
 }
 
 
+def is_possible(name: str, data_path: str | None) -> bool:
+    """Tell whether what a subject needs is here, its puzzles and its package."""
+    subject = SUBJECTS[name]
+    try:
+        _ = subject.asked and packaged(PRESETS[subject.asked])
+    except InputError:
+        return False
+    return data_path is not None or not subject.real
+
+
 def measured(name: str, device: torch.device, data_path: str | None = None) -> dict[str, Any]:
     """Measure a subject in this process; plain types.
 
@@ -264,7 +274,7 @@ def _data(subject: Subject, path: str | None) -> PuzzleData:
 
 
 def _asked(subject: Subject, device: torch.device, data_path: str | None) -> dict[str, Any]:
-    """Ask a language model that is here, in words, as its stored replies were asked for."""
+    """Ask a language model that is here, in words, for an answer without further talk."""
     assert subject.asked is not None
     file = packaged(PRESETS[subject.asked])
     data = _data(subject, data_path)
@@ -274,7 +284,10 @@ def _asked(subject: Subject, device: torch.device, data_path: str | None) -> dic
     model = LocalModel(file, Decoding(answer_tokens), device)
     asked = [prompts.messages(x, few) for x in data.splits["test"].x_input[:_TOGETHER]]
     turn = cycle(asked)
-    replies = model.complete_batch(asked)
+    try:
+        replies = model.complete_batch(asked)
+    except RequestFailed as failed:
+        raise InputError(f"{subject.label}: {failed}") from None
     tokens = np.mean([reply.prompt_tokens + reply.completion_tokens for reply in replies])
     size = sum(weights.numel() for weights in model.model.parameters())
     return {

@@ -144,7 +144,10 @@ def _exports() -> list[Row]:
 def _endpoints() -> list[Row]:
     """Read the stored runs of language models, if there are any."""
     made = []
+    shown = {subject.evaluated for subject in SUBJECTS.values()}
     for file in sorted((HERE / "results").glob("llm_*.json")):
+        if file.stem in shown:
+            continue
         run = read_result(file)
         low, high = run["exact_interval"]
         settings = run["settings"]
@@ -156,7 +159,7 @@ def _endpoints() -> list[Row]:
                 "block": "Language models whose replies were stored",
                 "latency_s": run["seconds_median"] if alone else None,
                 **({"latency_p95_s": run["seconds_p95"]} if alone else {}),
-                "usd": 1000 * run["usd"] / run["n"] if run.get("usd") is not None else None,
+                "usd": 1000 * run["usd"] / run["n"] if run.get("usd") else None,
                 "exact": 100 * run["exact_accuracy"],
                 "low": 100 * low,
                 "high": 100 * high,
@@ -167,14 +170,15 @@ def _endpoints() -> list[Row]:
 
 
 def _cells(row: Row) -> list[str]:
-    if "parameters" not in row and "usd" not in row and "latency_s" not in row:
-        return [row["label"], *[_NOT_RUN] * (len(_HEADINGS) - 1)]
+    is_measured = "latency_s" in row
+    exact = _SPEED_ONLY if is_measured else _NOT_RUN
+    if "exact" in row:
+        exact = f"{row['exact']:.1f} ({row['low']:.1f} – {row['high']:.1f})"
+    if not is_measured:
+        return [row["label"], exact, *[_NOT_RUN] * (len(_HEADINGS) - 2)]
     spent = _figures(None if row["latency_s"] is None else 1e3 * row["latency_s"])
     if "latency_p95_s" in row:
         spent += f" ({_figures(1e3 * row['latency_p95_s'])})"
-    exact = _SPEED_ONLY
-    if "exact" in row:
-        exact = f"{row['exact']:.1f} ({row['low']:.1f} – {row['high']:.1f})"
     return [
         row["label"],
         exact,
@@ -221,10 +225,10 @@ def _note(made: list[Row]) -> str:
         "energy is counted where the machine has counters and else estimated: 10 W per busy core, "
         f"{CO2_G_PER_KWH:.0f} g CO₂ and ${USD_PER_KWH:.2f} per kWh. p95 where 20 latencies or more "
         "were taken. Memory is the whole process's, some 450 MB of it Python's and torch's. Exact: "
-        "mean over seeds, from the lowest to the highest end of their 95 % intervals. Speed only: "
-        "an architecture of random weights, whose accuracy here is not known. Language models ran "
-        "in float32, one puzzle at a time; their file is the published one in bfloat16, their "
-        "operations are 2 × active parameters × tokens."
+        "with its 95 % interval, of several seeds the mean, from the lowest to the highest end. "
+        "Speed only: an architecture of random weights, whose accuracy here is not known. Language "
+        "models run in float32; their operations are 2 × active parameters × tokens. Granite's "
+        "file is the published one in bfloat16, SmolLM2's has four bits a weight."
     )
 
 

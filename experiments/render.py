@@ -170,7 +170,7 @@ def _verdict(column: Sequence[Line]) -> str:
         f"Above {name}": [line for line in compared if line.differs and line.gain > 0],  # type: ignore[operator]
         f"Below {name}": [line for line in compared if line.differs and line.gain < 0],  # type: ignore[operator]
         f"Not told apart from {name}": [line for line in compared if line.differs is False],
-        "One seed, not tested": [line for line in compared if line.differs is None],
+        "Not tested": [line for line in compared if line.differs is None],
     }
     said = [
         f"{heading}: {'; '.join(f'{line.row.label} ({_signed(line.gain)})' for line in found)}"
@@ -178,7 +178,7 @@ def _verdict(column: Sequence[Line]) -> str:
         if found
     ]
     if lacking := sum(not line.results and not line.row.quoted for line in column):
-        said.append(f"Not run: {lacking} rows")
+        said.append(f"Not run: {lacking} row{'s' * (lacking > 1)}")
     return f"{'. '.join(said)}.\n\n" if said else ""
 
 

@@ -46,6 +46,12 @@ def kinds(notebook) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_keeps_names_no_folder_of_a_machine(path):
+    shown = path.read_text(encoding="utf-8")
+    assert not [folder for folder in ("/tmp/", "/home/", "/root/") if folder in shown]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
     stored = kinds(notebook)

@@ -134,6 +134,14 @@ def test_a_named_pipe_is_answered_as_it_is_written(folder, tmp_path):
         late.cancel()
 
 
+def test_a_file_that_is_given_as_a_puzzle_is_known(folder, tmp_path, capsys):
+    (tmp_path / "many.txt").write_text(SOLVED)
+    assert solve.main([folder, str(tmp_path / "many.txt")]) == 2
+    assert "is a file; --file" in capsys.readouterr().err
+    assert solve.main([folder, "." * 900 + "S" * 300]) == 2  # longer than a name of a file may be
+    assert "symbols" in capsys.readouterr().err
+
+
 def test_a_file_that_is_not_there_is_named(folder, tmp_path, capsys):
     assert solve.main([folder, "--file", str(tmp_path / "none.txt")]) == 2
     assert "none.txt cannot be read: No such file" in capsys.readouterr().err

@@ -48,7 +48,9 @@ COMMANDS = {  # in the order in which someone new needs them
     "export": Command(
         "trm.export.command", "write a model for other programs", "sudoku-6x6 --format onnx"
     ),
-    "serve": Command("trm.serve", "watch the models think in a browser, after make demo", ""),
+    "serve": Command(
+        "trm.serve", "watch the models think in a browser (a checkout: make demo)", ""
+    ),
     "bench": Command("trm.bench.command", "measure what a step costs", "sudoku_6x6"),
 }
 _END = """\
