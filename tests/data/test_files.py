@@ -43,7 +43,7 @@ def test_reads_the_published_layout(tmp_path, sudoku, name, end):
         ("made,1..€............,1234341221434321,0", "row 1 column 4 holds '€'"),
         ("made,2...............,1234341221434321,0", "is 2 in the puzzle but 1 in the answer"),
         ("made,11..............,1234341221434321,0", "row 1 holds the digit 1 twice"),
-        ("made,1...............,1134341221434321,0", "row 1 holds the digit 1 twice"),
+        ("made,1...............,1134341221434321,0", "row 1 of the answer holds the digit 1 twice"),
         ("made,1...............,12343412214343.1,0", "row 4 column 3 is empty"),
         ("made,1...............,1234341221434321,hard", "rating 'hard' is no whole number"),
     ],
