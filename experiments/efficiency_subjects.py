@@ -160,7 +160,8 @@ def is_possible(name: str, data_path: str | None) -> bool:
     """Tell whether what a subject needs is here, its puzzles and its package."""
     subject = SUBJECTS[name]
     try:
-        _ = subject.asked and packaged(PRESETS[subject.asked])
+        if subject.asked is not None:
+            packaged(PRESETS[subject.asked])
     except InputError:
         return False
     return data_path is not None or not subject.real
@@ -237,7 +238,9 @@ def _solving(subject: Subject, device: torch.device, data_path: str | None) -> d
     assert subject.shipped is not None
     solver = Solver.load(subject.shipped, device=device, **dict(subject.compute))
     config = open_model(subject.shipped, {}).config
-    data = _data(subject, data_path) if subject.real else load_data(config["data"], solver.task)
+    data = (
+        _puzzles(subject, data_path)[1] if subject.real else load_data(config["data"], solver.task)
+    )
     many = _MANY_LONG if subject.real else _MANY
     puzzles = data.splits["test"][: many if subject.real else None]
     texts = [solver.task.decode(torch.from_numpy(x)) for x in np.asarray(puzzles.x_input)]
@@ -265,20 +268,20 @@ def _solving(subject: Subject, device: torch.device, data_path: str | None) -> d
     }
 
 
-def _data(subject: Subject, path: str | None) -> PuzzleData:
+def _puzzles(subject: Subject, path: str | None) -> tuple[Task, PuzzleData]:
     """Load the puzzles of a subject's recipe, those that it does not generate from a folder."""
     config = training_config(subject.overrides)
     if subject.real:
         config.data["path"] = path
-    return load_data(config.data, build(config.task, Task, "task"))
+    task = build(config.task, Task, "task")
+    return task, load_data(config.data, task)
 
 
 def _asked(subject: Subject, device: torch.device, data_path: str | None) -> dict[str, Any]:
     """Ask a language model that is here, in words, for an answer without further talk."""
     assert subject.asked is not None
     file = packaged(PRESETS[subject.asked])
-    data = _data(subject, data_path)
-    task = build(training_config(subject.overrides).task, Task, "task")
+    task, data = _puzzles(subject, data_path)
     prompts, few = Prompts.read(task), examples_for(data, subject.shots, seed=0)
     answer_tokens = 2 * task.cells  # a digit is a token; so are line ends and what frames a grid
     model = LocalModel(file, Decoding(answer_tokens), device)

@@ -1,12 +1,12 @@
 """The efficiency table: accuracy, memory, speed, energy and cost, from result files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from experiments.efficiency_subjects import ENOUGH_S, SUBJECTS, Subject
-from experiments.formats import csv_text, latex, markdown, tex
+from experiments.formats import csv_text, latex, markdown, tex, told
 from experiments.numbers import interval, value
 from experiments.render import RENDERED, digest, fill_documents, write_text
 from experiments.table import HERE, compose, recipe_hash, recorded
@@ -83,8 +83,7 @@ def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[An
         return _evaluated(subject.evaluated)
     if "hits" in measured:
         n = measured["n"]
-        low, high = wilson(measured["hits"], n)
-        return {"exact": 100 * measured["hits"] / n, "low": 100 * low, "high": 100 * high, "n": n}
+        return _exact(measured["hits"] / n, wilson(measured["hits"], n), n)
     if not subject.trained:
         return {}
     recipe = recipe_hash(compose(subject.overrides))
@@ -108,9 +107,13 @@ def _evaluated(stem: str) -> Row:
         return {}
     found = read_result(file)
     last = found["evaluation"][-1] if "evaluation" in found else found
-    low, high = last["exact_interval"]
-    exact, n = last["exact_accuracy"], last["n"]
-    return {"exact": 100 * exact, "low": 100 * low, "high": 100 * high, "n": n}
+    return _exact(last["exact_accuracy"], last["exact_interval"], last["n"])
+
+
+def _exact(share: float, interval: Sequence[float], n: int) -> Row:
+    """Write an accuracy and the ends of its interval in %."""
+    low, high = interval
+    return {"exact": 100 * share, "low": 100 * low, "high": 100 * high, "n": n}
 
 
 def _exports() -> list[Row]:
@@ -120,7 +123,6 @@ def _exports() -> list[Row]:
         about = read_result(file)
         steps, n = about["N_sup"], about["agreement"]["puzzles"]
         exact = about["agreement"]["exported_accuracy"]
-        low, high = wilson(exact * n, n)
         taken = about["latency"]["ms_per_puzzle_and_step"]["exported"]
         made.append(
             {
@@ -130,10 +132,7 @@ def _exports() -> list[Row]:
                 "file_mb": about["sizes"]["step"] / 1e6,
                 "latency_s": steps * taken["1"] / 1000,
                 "puzzles_per_s": 1000 / (steps * taken["64"]),
-                "exact": 100 * exact,
-                "low": 100 * low,
-                "high": 100 * high,
-                "n": n,
+                **_exact(exact, wilson(exact * n, n), n),
                 "hardware": _hardware(about["certificate"]),
                 "commit": about["certificate"]["commit"],
             }
@@ -149,7 +148,6 @@ def _endpoints() -> list[Row]:
         if file.stem in shown:
             continue
         run = read_result(file)
-        low, high = run["exact_interval"]
         settings = run["settings"]
         alone = settings.get("batch_size", 1) == 1  # else a reply took as long as its batch
         made.append(
@@ -160,10 +158,7 @@ def _endpoints() -> list[Row]:
                 "latency_s": run["seconds_median"] if alone else None,
                 **({"latency_p95_s": run["seconds_p95"]} if alone else {}),
                 "usd": 1000 * run["usd"] / run["n"] if run.get("usd") else None,
-                "exact": 100 * run["exact_accuracy"],
-                "low": 100 * low,
-                "high": 100 * high,
-                "n": run["n"],
+                **_exact(run["exact_accuracy"], run["exact_interval"], run["n"]),
             }
         )
     return made
@@ -211,10 +206,7 @@ def _with_blocks(made: list[Row]) -> tuple[list[str], list[list[str]]]:
             block = row["block"]
             cells.append([block])
         cells.append(_cells(row))
-    whole = [row for row in cells if len(row) > 1]
-    told = [k for k in range(len(_HEADINGS)) if any(row[k] not in _NOTHING for row in whole)]
-    kept = [row if len(row) == 1 else [row[k] for k in told] for row in cells]
-    return [_HEADINGS[k] for k in told], kept
+    return told(_HEADINGS, cells, _NOTHING)
 
 
 def _note(made: list[Row]) -> str:

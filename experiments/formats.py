@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 _TEX = {"%": r"\%", "±": r"$\pm$", "Δ": r"$\Delta$", "−": "$-$", "≠": r"$\neq$", "≈": r"$\approx$"}
 _TEX |= {"×": r"$\times$", "–": "--", "₂": "$_2$", "†": r"$\dagger$", "~": r"\textasciitilde{}"}
@@ -10,6 +10,16 @@ _TEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}"}
 _TEX |= {letter: rf"\{letter}" for letter in "_&$#{}"}
 
 Rows = Sequence[Sequence[str]]  # a row of one cell is a heading between the others
+
+
+def told(
+    headings: Sequence[str], rows: Rows, nothing: Collection[str] = ("–",)
+) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns in which no row says more than one of the words for nothing."""
+    whole = [row for row in rows if len(row) > 1]
+    kept = [k for k in range(len(headings)) if any(row[k] not in nothing for row in whole)]
+    cells = [list(row) if len(row) == 1 else [row[k] for k in kept] for row in rows]
+    return [headings[k] for k in kept], cells
 
 
 def markdown(headings: Sequence[str], rows: Rows, bold: int | None = None) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from experiments.formats import csv_text, latex, markdown, tex
+from experiments.formats import csv_text, latex, markdown, tex, told
 from experiments.numbers import Line, Recorded, lines
 from experiments.table import HERE, Table, Tune, names, read_table, recorded, scales
 from experiments.tuning import SEED
@@ -163,20 +163,23 @@ def _verdict(column: Sequence[Line]) -> str:
     reference = next((line for line in column if line.is_reference), None)
     if reference is None or reference.mean is None:
         return ""
-    compared = [line for line in column if line.gain is not None]
-    compared.sort(key=lambda line: -line.gain)  # type: ignore[operator]
     name = reference.row.label
-    groups = {
-        f"Above {name}": [line for line in compared if line.differs and line.gain > 0],  # type: ignore[operator]
-        f"Below {name}": [line for line in compared if line.differs and line.gain < 0],  # type: ignore[operator]
-        f"Not told apart from {name}": [line for line in compared if line.differs is False],
-        "Not tested": [line for line in compared if line.differs is None],
+    groups: dict[str, list[str]] = {
+        heading: []
+        for heading in (
+            f"Above {name}",
+            f"Below {name}",
+            f"Not told apart from {name}",
+            "Not tested",
+        )
     }
-    said = [
-        f"{heading}: {'; '.join(f'{line.row.label} ({_signed(line.gain)})' for line in found)}"
-        for heading, found in groups.items()
-        if found
-    ]
+    above, below, alike, untested = groups.values()
+    gains = [(line.gain, line) for line in column if line.gain is not None]
+    for gain, line in sorted(gains, key=lambda pair: -pair[0]):
+        settled = above if gain > 0 else below
+        group = {True: settled, False: alike, None: untested}[line.differs]
+        group.append(f"{line.row.label} ({_signed(gain)})")
+    said = [f"{heading}: {'; '.join(rows)}" for heading, rows in groups.items() if rows]
     if lacking := sum(not line.results and not line.row.quoted for line in column):
         said.append(f"Not run: {lacking} row{'s' * (lacking > 1)}")
     return f"{'. '.join(said)}.\n\n" if said else ""
@@ -195,11 +198,7 @@ def _grid(column: list[Line], scale: str) -> tuple[list[str], list[list[str]], i
             rows.append([block])
         bold = len(rows) if line.is_reference else bold
         rows.append(_cells(line, scale))
-    headings = _headings(scale)
-    whole = [row for row in rows if len(row) > 1]
-    told = [k for k in range(len(headings)) if any(row[k] != "–" for row in whole)]
-    kept = [row if len(row) == 1 else [row[k] for k in told] for row in rows]
-    return [headings[k] for k in told], kept, bold
+    return (*told(_headings(scale), rows), bold)
 
 
 def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
@@ -214,9 +213,9 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
     return "\n".join([text.removesuffix("\n"), *notes])
 
 
-def within(markdown: str) -> str:
+def within(text: str) -> str:
     """Leave out how a table is read, for a document that says it once for all its tables."""
-    return markdown.removesuffix(f"\n{LEGEND}")
+    return text.removesuffix(f"\n{LEGEND}")
 
 
 def _latex(table: Table, of: dict[str, list[Line]]) -> str:
@@ -263,8 +262,8 @@ _CSV_TUNED: dict[str, Callable[[Line], object]] = {
 
 def _csv(table: Table, of: dict[str, list[Line]]) -> str:
     found = [line for column in of.values() for line in column]
-    told = _CSV | _CSV_TUNED if table.tune else _CSV
-    return csv_text(told, ([read(line) for read in told.values()] for line in found))
+    columns = _CSV | _CSV_TUNED if table.tune else _CSV
+    return csv_text(columns, ([read(line) for read in columns.values()] for line in found))
 
 
 def plot(table: Table, of: dict[str, list[Line]], path: Path, says: str) -> None:

@@ -82,8 +82,8 @@ def _assembled(config: TrainingConfig, overrides: Sequence[str]) -> TrainingRun:
     check_identifiers(model, data)
     if resumed is not None:
         continuing.check_continues(resumed, config.plain, data.manifest["sha256"])
-        shapes = {name: tensor.shape for name, tensor in resumed.weights.items()}
-        native.check_fits(model, shapes, str(resumed.path))  # where its code has changed since
+        shapes = native.shapes_of(resumed.weights)  # others, where the model's code has changed
+        native.check_fits(model, shapes, str(resumed.path))
     puzzles = data_module(config, task, data, other_sizes(config, module))
     folder = resumed and continuing.home(resumed, config.run_dir)
     folder = folder or run_folder(config, task.name)

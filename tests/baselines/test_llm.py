@@ -302,7 +302,7 @@ def test_batches_are_refused_where_they_would_change_replies(granite, words, sai
     assert said in capsys.readouterr().err
 
 
-def test_a_batch_without_room_for_every_reply_is_asked_one_by_one(granite):
+def test_a_batch_that_leaves_no_room_for_every_reply_is_refused(granite):
     model = LocalModel(str(granite), Decoding(100), torch.device("cpu"))
     most = model.model.config.max_position_embeddings
     prompts = [[{"role": "user", "content": "x" * length}] for length in (most - 60, 5)]

@@ -110,8 +110,8 @@ class LocalModel:
         """Cut off what pads a reply that ended before others of its batch."""
         ends = self.model.generation_config.eos_token_id
         ends = torch.tensor([] if ends is None else ends).reshape(-1).to(tokens)
-        after = torch.isin(tokens, ends).cumsum(0) - torch.isin(tokens, ends).long()
-        return tokens[after == 0]
+        is_end = torch.isin(tokens, ends).long()
+        return tokens[is_end.cumsum(0) == is_end]  # the first end itself belongs to it
 
     def _inputs(self, prompts: Sequence[list[Message]]) -> Any:
         padded = {"padding": len(prompts) > 1, "return_tensors": "pt"}

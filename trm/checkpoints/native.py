@@ -93,8 +93,7 @@ class Checkpoint:
         task, weights = self.task(), self.weights
         # Whatever the config says, it costs no memory before it fits.
         empty = empty_model(self.config["model"], task)
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        check_fits(empty, shapes, f"{self.path} (of a run on {self.trained_on})")
+        check_fits(empty, shapes_of(weights), f"{self.path} (of a run on {self.trained_on})")
         model = build_model(self.config["model"], task)
         load_weights(model, self)
         return model.eval()
@@ -196,13 +195,18 @@ def check_format(contents: Any, path: Path) -> None:
             raise InputError(f"checkpoint {path} is damaged: {name} is missing")
 
 
+def shapes_of(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of tensors by their names, as ``check_fits`` takes them."""
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
 def check_fits(model: RecursiveModel, shapes: Mapping[str, Sequence[int]], file: str) -> None:
     """Refuse weights of other names or shapes than a model's.
 
     Raises:
         InputError: naming the first
     """
-    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    own = shapes_of(model.state_dict())
     for name in sorted(own.keys() | shapes.keys()):
         mine, theirs = (tuple(d[name]) if name in d else "absent" for d in (own, shapes))
         if mine != theirs:
@@ -219,7 +223,7 @@ def load_weights(model: RecursiveModel, checkpoint: Checkpoint) -> None:
         InputError: a missing or surplus key or another shape, naming the first
     """
     weights, file = checkpoint.weights, f"{checkpoint.path} (of a run on {checkpoint.trained_on})"
-    check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
+    check_fits(model, shapes_of(weights), file)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # a tensor of a type that cannot be copied

@@ -180,7 +180,7 @@ def load_into(model: RecursiveModel, path: str | Path, task: Task, with_rows: bo
             f"model.prefix_len={theirs}"
         )
     weights = other.state_dict()
-    native.check_fits(model, {name: tensor.shape for name, tensor in weights.items()}, file)
+    native.check_fits(model, native.shapes_of(weights), file)
     model.load_state_dict(weights)
     if other.identifiers is not None and with_rows:
         native.copy_rows(model, other.identifiers.weights, file)

@@ -14,7 +14,6 @@ from trm.support.files import written_whole
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # which say again what colours say
 
-
 Curve = Sequence[tuple[float, float]]  # of x and y, both positive
 Band = Sequence[tuple[float, float, float, float]]  # x, y, and the ends of an interval of y
 

@@ -340,10 +340,11 @@ class _Grid:
             spaces_count = " " in self.reader.task.symbols and len(bare) == side
             return bare if spaces_count and not bare.strip() else None
         spaces_part = _SPACED.fullmatch(bare) and " " not in self.reader.task.symbols
-        order = (unspaced, bare) if spaces_part else (bare, unspaced)
+        ways = [unspaced, bare] if spaces_part else [bare, unspaced]
         # Editors cut blanks off the ends of lines; where blanks are written, a cell is missing.
-        cut = () if self._blanks & {*bare, *"".join(self.rows)} else (bare.ljust(side or 0),)
-        for row in (*order, *cut):
+        if side is not None and not self._blanks(bare, *self.rows):
+            ways.append(bare.ljust(side))
+        for row in ways:
             if (side is None or len(row) == side) and row and self.reader.is_row(row):
                 return row
         return None
@@ -360,18 +361,16 @@ class _Grid:
         task = self.reader.of_cells(max(len(row), side) ** 2)
         return row if {*row} <= _known(task).keys() else None
 
-    @property
-    def _blanks(self) -> set[str]:
-        """What stands for an open cell, but for a space."""
+    def _blanks(self, *texts: str) -> set[str]:
+        """Return what stands for open cells in texts, but for spaces."""
         known = _known(self.reader.task)
-        return {symbol for symbol, token in known.items() if token == known.get(" ")} - {" "}
+        used = {*"".join(texts)} - {" "}
+        return {symbol for symbol in used & known.keys() if known[symbol] == known.get(" ")}
 
     def _is_blank_row(self, line: str, unspaced: str, side: int | None) -> bool:
         """Tell whether dashes are blanks: as many as cells, and nothing else stood for a blank."""
         dashes = bool(unspaced) and set(unspaced) == {"-"} and "|" not in line
-        return (
-            dashes and len(unspaced) == side and not (self._blanks - {"-"}) & {*"".join(self.rows)}
-        )
+        return dashes and len(unspaced) == side and self._blanks(*self.rows) <= {"-"}
 
 
 def _lines(numbers: Sequence[int]) -> str:
