@@ -4,8 +4,8 @@ A table is ``experiments/tables/table_NAME.yaml``. Its rows are recipes (a base 
 column, then ablations and overrides); at each scale it has one column of numbers or more. A result
 belongs to a cell if it was trained with the same resolved config, on data of the same checksum,
 with that seed: which row or table asked for it does not matter, so rows that tables share are
-trained once. A table with ``tune: {factors: [...], overrides: [...]}`` has each row at its own best
-learning rate, see ``tuning.py``.
+trained once. A table with ``tune: {SCALE: {factors: [...], overrides: [...]}}`` has, at that scale,
+each row at its own best learning rate, see ``tuning.py``.
 """
 
 import hashlib
@@ -211,7 +211,8 @@ def read_table(name: str, scale: str) -> Table:
     reference = told.get("reference", {})
     if isinstance(reference, str):
         reference = {column.name: reference for column in columns}
-    tune = Tune(**_tuples(told["tune"])) if "tune" in told else None
+    tune = told.get("tune", {}).get(scale)
+    tune = None if tune is None else Tune(**_tuples(tune))
     return Table(name, told["title"], told["source"], scale, columns, rows, reference, tune)
 
 

@@ -23,7 +23,7 @@ TABLE = f"""
 title: Since
 source: this library
 reference: base
-tune: {{factors: [2, 0.5, 1], overrides: [trainer.max_steps=3]}}
+tune: {{laptop: {{factors: [2, 0.5, 1], overrides: [trainer.max_steps=3]}}}}
 scales:
   laptop:
     Sudoku 4×4: {{experiment: sudoku_4x4, overrides: [{", ".join(TINY)}]}}
