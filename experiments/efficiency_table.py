@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from experiments.efficiency_subjects import ENOUGH_S, SUBJECTS, Subject
 from experiments.formats import csv_text, latex, markdown, tex, told
-from experiments.numbers import interval, value
+from experiments.numbers import Line, lines
 from experiments.render import RENDERED, digest, fill_documents, write_text
-from experiments.table import HERE, compose, recipe_hash, recorded
+from experiments.table import HERE, read_table, recorded
 from trm.report.plots import Bubble, bubbles
 from trm.results.files import read_result
 from trm.results.statistics import wilson
@@ -39,11 +38,12 @@ def rows(device: str = "cpu") -> list[Row]:
     """
     file = HERE / "results" / f"efficiency_{device}.json"
     found = read_result(file)["measured"] if file.is_file() else {}
-    results = recorded()
+    table = read_table("4", "laptop")
+    trained = {line.row.name: line for line in lines(table, recorded())[table.columns[0].name]}
     made = []
     for name, subject in SUBJECTS.items():
         row = {"name": name, "label": subject.label, "block": subject.block}
-        row |= _accuracy(subject, found.get(name, {}), results)
+        row |= _accuracy(subject, found.get(name, {}), trained)
         if name in found:
             row |= _of_one(found[name])
         made.append(row)
@@ -78,25 +78,20 @@ def _hardware(made: Mapping[str, Any]) -> str:
     return f"{made['threads']} threads of {made['processor']}, torch {made['torch']}"
 
 
-def _accuracy(subject: Subject, measured: Mapping[str, Any], results: Mapping[Any, Any]) -> Row:
+def _accuracy(subject: Subject, measured: Mapping[str, Any], trained: Mapping[str, Line]) -> Row:
     if subject.evaluated is not None:
         return _evaluated(subject.evaluated)
     if "hits" in measured:
         n = measured["n"]
         return _exact(measured["hits"] / n, wilson(measured["hits"], n), n)
-    if not subject.trained:
+    if subject.row is None or not (line := trained[subject.row]).results:
         return {}
-    recipe = recipe_hash(compose(subject.overrides))
-    mine = [result for (known, _), result in results.items() if known == recipe]
-    if not mine:
-        return {}
-    ends = [interval(result) for result in mine]
     return {
-        "exact": mean(100 * value(result) for result in mine),
-        "low": min(low for low, _ in ends),
-        "high": max(high for _, high in ends),
-        "n": mine[0]["test"][-1]["n"],
-        "seeds": len(mine),
+        "exact": line.mean,
+        "low": min(low for low, _ in line.intervals),
+        "high": max(high for _, high in line.intervals),
+        "n": line.n,
+        "seeds": len(line.seeds),
     }
 
 

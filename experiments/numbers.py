@@ -152,9 +152,9 @@ def _line(table: Table, row: Row, column: Column, found: Recorded, tuning: Path)
         return Line(row, column, (), None, None, is_reference, paper)
     cell = table.cell(row, column)
     size, depth = size_and_depth(cell.config)
-    if table.tune is None:
+    if column.tune is None:
         return Line(row, column, results_of(cell, found), size, depth, is_reference, paper)
-    outcome = Search(cell, table.tune, tuning).outcome()
+    outcome = Search(cell, column.tune, tuning).outcome()
     # At the recipe's own rate it may stand in another table; here it is not run until tuned.
     results = () if outcome.rate is None else results_of(cell.at(outcome.rate), found)
     return Line(row, column, results, size, depth, is_reference, paper, tuning=outcome)

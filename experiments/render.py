@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.formats import csv_text, latex, markdown, tex, told
 from experiments.numbers import Line, Recorded, lines
-from experiments.table import HERE, Table, Tune, names, read_table, recorded, scales
+from experiments.table import HERE, Table, names, read_table, recorded, scales
 from experiments.tuning import SEED
 from trm.commands import fail
 from trm.report.plots import Dots, dots
@@ -114,16 +114,18 @@ def _rate(line: Line) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}{mark}"
 
 
-def _searched(tune: Tune, of: dict[str, list[Line]]) -> str:
-    """Say how the learning rates of a table were chosen and what that took."""
-    known = [line.tuning for column in of.values() for line in column if line.tuning is not None]
+def _searched(column: Sequence[Line]) -> str:
+    """Say how the learning rates of a column were chosen and what that took, if they were."""
+    if (tune := column[0].column.tune) is None:
+        return ""
+    known = [line.tuning for line in column if line.tuning is not None]
     minutes = sum({outcome.recipe: outcome.minutes for outcome in known}.values())
     factors = ", ".join(f"{factor:g}" for factor in sorted(tune.factors))
     words = f" (with {' '.join(tune.overrides)})" if tune.overrides else ""
     text = (
-        f"Rate: of {factors} times the recipe's own `optimizer.lr` the one whose run{words} did "
-        f"best on validation puzzles, of equals the middle one; one run of each with seed {SEED}, "
-        f"no test puzzle looked at, {minutes:.0f} min for all."
+        f"\n\nRate: of {factors} times the recipe's own `optimizer.lr` the one whose run{words} "
+        f"did best on validation puzzles, of equals the middle one; one run of each with seed "
+        f"{SEED}, no test puzzle looked at, {minutes:.0f} min for all."
     )
     if any(outcome.at_edge for outcome in known):
         text += f" {_EDGE}: the highest or lowest rate tried; a better one may lie beyond."
@@ -207,9 +209,8 @@ def _markdown(table: Table, of: dict[str, list[Line]]) -> str:
         beside = column[0].column.beside
         text += name + (f", beside the paper's {beside}" if beside != name else "") + ":\n\n"
         text += markdown(*_grid(column, table.scale))
-        text += f"\n{_verdict(column)}{_made_by(column)}\n\n"
+        text += f"\n{_verdict(column)}{_made_by(column)}{_searched(column)}\n\n"
     notes = [_PASS_AT_2] if table.columns[0].measure == "pass@2" else []
-    notes += [f"{_searched(table.tune, of)}\n"] if table.tune else []
     return "\n".join([text.removesuffix("\n"), *notes])
 
 
@@ -222,8 +223,10 @@ def _latex(table: Table, of: dict[str, list[Line]]) -> str:
     text = f"% {table.title}; {table.scale} scale; {table.source}. Needs booktabs.\n"
     for name, column in of.items():
         headings, rows, bold = _grid(column, table.scale)
-        text += latex([name, *headings[1:]], rows, bold) + f"% {tex(_made_by(column))}\n"
-    return text + (f"% {tex(_searched(table.tune, of))}\n" if table.tune else "")
+        text += latex([name, *headings[1:]], rows, bold)
+        notes = _made_by(column) + _searched(column)
+        text += "".join(f"% {tex(note)}\n" for note in notes.split("\n\n"))
+    return text
 
 
 _CSV: dict[str, Callable[[Line], object]] = {
@@ -262,7 +265,8 @@ _CSV_TUNED: dict[str, Callable[[Line], object]] = {
 
 def _csv(table: Table, of: dict[str, list[Line]]) -> str:
     found = [line for column in of.values() for line in column]
-    columns = _CSV | _CSV_TUNED if table.tune else _CSV
+    is_tuned = any(column.tune for column in table.columns)
+    columns = _CSV | _CSV_TUNED if is_tuned else _CSV
     return csv_text(columns, ([read(line) for read in columns.values()] for line in found))
 
 

@@ -5,8 +5,8 @@
 ``processes=2`` trains two rows side by side, each with ``threads`` threads; ``dry=true`` prints the
 commands and trains nothing. What has a result is not trained again, and a run that was stopped goes
 on from its last checkpoint. Several runners may share a table: each run is trained by one of them.
-``tune=true`` first searches, for a table whose file has a key ``tune``, the learning rate of every
-row (see ``tuning.py``); without it such a table trains the rows whose rates are known.
+``tune=true`` first searches, for columns with a key ``tune``, the learning rate of every row (see
+``tuning.py``); without it such a column trains the rows whose rates are known.
 The paper's scale needs the paper's puzzles: ``data_path=FOLDER`` (with ``column=…``, where a table
 has several).
 On a cluster Hydra's launchers carry the rows, one job for each:
@@ -99,7 +99,7 @@ def trials(cells: list[Cell], runs: Path, tuning: Path) -> list[Job]:
 
 def at_their_rates(cells: list[Cell], tuning: Path, check_data: bool) -> list[Cell]:
     """Return the cells as they are to be trained, without those whose rates are not known."""
-    found: list[Cell | None] = [cell for cell in cells if cell.tune is None]
+    found: list[Cell | None] = [cell for cell in cells if cell.column.tune is None]
     for search in searches(cells, tuning):
         found.append(search.tuned(data_checksum(search.cell.config) if check_data else None))
     return [cell for cell in found if cell is not None]
@@ -138,10 +138,10 @@ def _main(cfg: DictConfig) -> None:
     ]
     cells = [_with_data(cell, settings["data_path"]) for cell in cells]
     results, runs, tuning = (Path(settings[name]) for name in ("results", "runs", "tuning"))
-    if SEED in seeds and any(cell.tune for cell in cells):
+    if SEED in seeds and any(cell.column.tune for cell in cells):
         raise InputError(f"seed {SEED} is that of searches for learning rates; take another")
-    if settings["tune"] and not any(cell.tune for cell in cells):
-        raise InputError("tune=true, but no file of these tables has a key tune; leave it out")
+    if settings["tune"] and not any(cell.column.tune for cell in cells):
+        raise InputError("tune=true, but no column of these tables has a key tune; leave it out")
     first = trials(cells, runs, tuning) if settings["tune"] else []
 
     def of_rows() -> list[Job]:

@@ -4,8 +4,8 @@ A table is ``experiments/tables/table_NAME.yaml``. Its rows are recipes (a base 
 column, then ablations and overrides); at each scale it has one column of numbers or more. A result
 belongs to a cell if it was trained with the same resolved config, on data of the same checksum,
 with that seed: which row or table asked for it does not matter, so rows that tables share are
-trained once. A table with ``tune: {SCALE: {factors: [...], overrides: [...]}}`` has, at that scale,
-each row at its own best learning rate, see ``tuning.py``.
+trained once. A column with ``tune: {factors: [...], overrides: [...]}`` has each row at its own
+best learning rate, see ``tuning.py``.
 """
 
 import hashlib
@@ -48,6 +48,23 @@ _DECIDES_NOTHING = {
 
 
 @dataclass(frozen=True)
+class Tune:
+    """How the learning rate of each recipe is searched.
+
+    Attributes:
+        factors: of the recipe's own rate
+        overrides: of the runs of the search alone
+    """
+
+    factors: tuple[float, ...]
+    overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.factors or min(self.factors) <= 0:
+            raise InputError(f"tune.factors={list(self.factors)} must be positive, one or more")
+
+
+@dataclass(frozen=True)
 class Column:
     """A benchmark at one scale.
 
@@ -57,6 +74,7 @@ class Column:
         overrides: of every row
         beside: the paper's column it stands beside
         measure: ``exact`` accuracy, or ``pass@2`` of ARC
+        tune: how the learning rates of its rows are searched, if they are
     """
 
     name: str
@@ -64,6 +82,7 @@ class Column:
     overrides: tuple[str, ...] = ()
     beside: str = ""
     measure: str = "exact"
+    tune: Tune | None = None
 
 
 @dataclass(frozen=True)
@@ -96,23 +115,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tune:
-    """How the learning rate of each recipe is searched.
-
-    Attributes:
-        factors: of the recipe's own rate
-        overrides: of the runs of the search alone
-    """
-
-    factors: tuple[float, ...]
-    overrides: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.factors or min(self.factors) <= 0:
-            raise InputError(f"tune.factors={list(self.factors)} must be positive, one or more")
-
-
-@dataclass(frozen=True)
 class Cell:
     """One row in one column: a recipe.
 
@@ -120,13 +122,11 @@ class Cell:
         row: of the table
         column: of the table
         overrides: of ``trm.train``, but for seed and folder
-        tune: how its rate is searched, if it is
     """
 
     row: Row
     column: Column
     overrides: tuple[str, ...]
-    tune: Tune | None = None
 
     @cached_property
     def config(self) -> TrainingConfig:
@@ -166,7 +166,6 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     reference: Mapping[str, str]
-    tune: Tune | None = None
 
     def cells(self) -> Iterator[Cell]:
         """Go through what is to be trained, row by row."""
@@ -185,7 +184,7 @@ class Table:
         names = [*row.ablations, *here.get("ablations", ())]
         ablations = [f"ablation=[{','.join(names)}]"] if names else []
         given = (*ablations, *column.overrides, *row.overrides, *here.get("overrides", ()))
-        return Cell(row, column, (f"experiment={column.experiment}", *given), self.tune)
+        return Cell(row, column, (f"experiment={column.experiment}", *given))
 
 
 def read_table(name: str, scale: str) -> Table:
@@ -202,18 +201,13 @@ def read_table(name: str, scale: str) -> Table:
     if scale not in told["scales"]:
         scales = " or ".join(told["scales"])
         raise InputError(f"table {name} has no scale={scale}; it has {scales}")
-    columns = tuple(
-        Column(heading, **{"beside": heading} | _tuples(settings))
-        for heading, settings in told["scales"][scale].items()
-    )
+    columns = tuple(_column(name, told) for name, told in told["scales"][scale].items())
     rows = tuple(Row(short, **_tuples(settings)) for short, settings in told["rows"].items())
     rows = tuple(row for row in rows if row.scale in (None, scale))
     reference = told.get("reference", {})
     if isinstance(reference, str):
         reference = {column.name: reference for column in columns}
-    tune = told.get("tune", {}).get(scale)
-    tune = None if tune is None else Tune(**_tuples(tune))
-    return Table(name, told["title"], told["source"], scale, columns, rows, reference, tune)
+    return Table(name, told["title"], told["source"], scale, columns, rows, reference)
 
 
 def names() -> list[str]:
@@ -236,6 +230,11 @@ def _told(name: str) -> dict[str, Any]:
         raise InputError(f"table={name} does not exist; {nearest(name, names())}")
     told: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return told
+
+
+def _column(name: str, told: Mapping[str, Any]) -> Column:
+    tune = {"tune": Tune(**_tuples(told["tune"]))} if "tune" in told else {}
+    return Column(name, **{"beside": name} | _tuples(told) | tune)
 
 
 def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:

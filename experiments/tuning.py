@@ -1,4 +1,4 @@
-"""Every row at its own best learning rate: what a table with ``tune`` searches first.
+"""Every row at its own best learning rate: what a column with ``tune`` searches first.
 
 A search trains a recipe once at each factor times its own ``optimizer.lr``, so that optimizers
 whose rates differ in size are searched equally, with a seed that no row has and without a test
@@ -27,7 +27,7 @@ _KEPT = ("val_exact_accuracy", "training_wall_time_s", "training_cpu_time_s", "d
 
 def searches(cells: Iterable[Cell], folder: Path = TUNING) -> "list[Search]":
     """List the searches of those cells whose rates are searched."""
-    return [Search(cell, cell.tune, folder) for cell in cells if cell.tune is not None]
+    return [Search(cell, cell.column.tune, folder) for cell in cells if cell.column.tune]
 
 
 def best(accuracies: Sequence[float | None]) -> int:

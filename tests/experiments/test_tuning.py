@@ -23,10 +23,12 @@ TABLE = f"""
 title: Since
 source: this library
 reference: base
-tune: {{laptop: {{factors: [2, 0.5, 1], overrides: [trainer.max_steps=3]}}}}
 scales:
   laptop:
-    Sudoku 4×4: {{experiment: sudoku_4x4, overrides: [{", ".join(TINY)}]}}
+    Sudoku 4×4:
+      experiment: sudoku_4x4
+      overrides: [{", ".join(TINY)}]
+      tune: {{factors: [2, 0.5, 1], overrides: [trainer.max_steps=3]}}
 rows:
   base: {{label: as it stands}}
   muon: {{label: Muon, overrides: [optimizer=muon]}}
@@ -103,9 +105,10 @@ def test_a_search_sees_no_test_puzzle_and_no_seed_of_a_row(found, tmp_path):
 
 
 def test_a_key_tune_changes_no_recipe_and_one_s_own_rate_is_the_same_recipe(found, tmp_path):
-    plain = read_table("since", "laptop")
-    for search, cell in zip(found, replace(plain, tune=None).cells(), strict=True):
-        assert cell.tune is None
+    since = read_table("since", "laptop")
+    plain = replace(since, columns=tuple(replace(column, tune=None) for column in since.columns))
+    assert not searches(plain.cells())
+    for search, cell in zip(found, plain.cells(), strict=True):
         assert search.cell.recipe == cell.recipe
         keep(search, 0.1, 0.2, 0.1)
         assert search.tuned().command(0, tmp_path) == cell.command(0, tmp_path)
@@ -321,8 +324,9 @@ def test_a_search_needs_a_key_and_its_own_seed(found, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="seed 1000 is that of searches"):
         main(tmp_path, monkeypatch, f"seed={SEED}")
     path = table.TABLES / "table_since.yaml"
-    path.write_text(TABLE.replace("tune:", "untuned:"), encoding="utf-8")
-    with pytest.raises(InputError, match="no file of these tables has a key tune"):
+    untuned = "\n".join(line for line in TABLE.splitlines() if "tune:" not in line)
+    path.write_text(untuned, encoding="utf-8")
+    with pytest.raises(InputError, match="no column of these tables has a key tune"):
         main(tmp_path, monkeypatch, "tune=true")
 
 
@@ -330,7 +334,7 @@ def test_a_search_needs_a_key_and_its_own_seed(found, tmp_path, monkeypatch):
 def test_a_tiny_table_is_tuned_and_trained(found, tmp_path):
     tuning, runs = tmp_path / "tuning", tmp_path / "runs"
     tune = Tune((0.5, 1), ("trainer.max_steps=3",))
-    base = replace(found[0].cell, tune=tune)
+    base = replace(found[0].cell, column=replace(found[0].cell.column, tune=tune))
     # Twice the rate: the two searches have one run in common, and both get to know it.
     cells = [base, replace(base.at(2 * base.rate), row=found[1].cell.row)]
     Runner(tmp_path / "results", processes=2, threads=1).run(
