@@ -268,6 +268,7 @@ def _evaluate(request: EvaluationRequest) -> tuple[dict[str, Any], Callable[[], 
         f"{task.name}: {len(puzzles)} {config.split} puzzles, {request.model_summary}, "
         f"{record.wall_time_s:.0f} s on {request.device}"
         + (f"; the best of {compute.trajectories} trajectories by {compute.select}" * several)
+        + (", without search" * (compute.search is None and task.is_searchable))
     )
     evaluation, points = record.by_step(), against_compute(record, model.passes)
     diagnosis = diagnostics(record, task, puzzles)

@@ -103,7 +103,8 @@ def export(
     step = supervision_step(opened.model, opened.trained.halting, kind == "int8")
     with _folder_whole(output) as folder:
         inputs = example(step, opened.model, opened.task.cells, 2)
-        write_step(kind, step, inputs, folder)
+        with progress_bar("writing", None):
+            write_step(kind, step, inputs, folder)
         # save_file would hide it from others
         (folder / INITIAL).write_bytes(save(initial(opened.model)))
         about = _about(checkpoint, opened, kind, step, inputs, folder)

@@ -54,7 +54,7 @@ class Search:
         Raises:
             InputError: a task whose puzzles have no open cells, or no rules
         """
-        if task.blank is None or not task.has_rules:
+        if not task.is_searchable:
             raise InputError(
                 f"search writes into the open cells of a puzzle and checks the rules; {task.name} "
                 f"has no such {'rules' if not task.has_rules else 'cells'}, take search=null"

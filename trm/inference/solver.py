@@ -47,7 +47,7 @@ def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     stop = "first_valid" if task.has_rules else "first_halted"
     # Where nothing ends a puzzle early, a search would only go on.
     ends = changes.get("stop", stop) == "first_valid"
-    searches = ends and task.blank is not None and task.has_rules and changes.get("search", True)
+    searches = ends and task.is_searchable and changes.get("search", True)
     steps = _SEARCH_STEPS * N_sup if searches else max(_STEPS, N_sup)
     settings: dict[str, Any] = {"max_steps": steps, "stop": stop} | changes
     if searches:

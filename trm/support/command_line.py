@@ -93,7 +93,7 @@ def said_as_typed(text: str, module: str) -> str:
 
 def argument_parser(module: str, description: str | None, **settings: Any) -> ArgumentParser:
     """Return a parser of the command that a module is; ``settings`` are argparse's."""
-    description = said_as_typed(description or "", module)
+    description = said_as_typed(description or "", module).replace("``", "`")
     return ArgumentParser(prog=program(module), description=description, **settings)
 
 

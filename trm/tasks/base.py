@@ -122,6 +122,11 @@ class Task(ABC):
         """Whether an answer can be checked without its label."""
         return "valid" in self.measures
 
+    @property
+    def is_searchable(self) -> bool:
+        """Whether there are open cells to write into, and rules that tell when to stop."""
+        return self.blank is not None and self.has_rules
+
     def encode(self, text: str) -> np.ndarray:
         """Turn text into (cells,) uint8 tokens.
 
