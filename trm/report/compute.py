@@ -99,7 +99,14 @@ def plot_compute(
     compute that was run; ``path`` is a PNG.
     """
     measures = [key.removesuffix("_interval") for key in by_step[0] if key.endswith("_interval")]
-    steps = {name: [_point(row["step"], row, name) for row in by_step] for name in measures}
+    steps: dict[str, list[tuple[float, float, float, float]]] = {}
+    for name in measures:
+        points = [_point(row["step"], row, name) for row in by_step]
+        # Where puzzles have one solution what is valid is exact, and a curve would hide the other.
+        for other in [other for other, drawn in steps.items() if drawn == points]:
+            del steps[other]
+            name = f"{other}, {name}"
+        steps[name] = points
     curves: dict[str, list[tuple[float, float, float, float]]] = {}
     for row in rows:
         if row["kind"] == "run" and len(rows) > 1:
