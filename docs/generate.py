@@ -30,7 +30,7 @@ NOTEBOOKS = ROOT / "notebooks"
 PLAY = PAGE / "index.html"  # solves in the browser; "make demo" builds it
 
 # Commands that are no word of "trm".
-FURTHER = ("trm.export.solve", "trm.baselines.llm")
+FURTHER = ("trm.export.solve", "trm.baselines.llm", "trm.baselines.finetune")
 CONFIGS = {
     CONF / "train.yaml": "trm.train",
     CONF / "evaluate.yaml": "trm.evaluate",

@@ -467,7 +467,7 @@ def test_a_download_without_a_network_fails_at_once_and_before_puzzles_are_made(
         raise ConnectionError("Name or service not known")
 
     monkeypatch.setattr(HfApi, "model_info", silent)
-    monkeypatch.setattr(llm, "_puzzles", lambda options: pytest.fail("this takes long"))
+    monkeypatch.setattr(llm, "data_of", lambda options: pytest.fail("this takes long"))
     assert llm.main([*SMALL, "--model", "nobody/nothing", "--download"]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(

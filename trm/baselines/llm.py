@@ -16,7 +16,7 @@ from rich.console import Console
 from trm.baselines.asking import Asking, Question
 from trm.baselines.backends import PRESETS, Backend, Decoding
 from trm.baselines.endpoint import OPENAI, Address, Endpoint, is_local
-from trm.baselines.local import LocalModel, check_fetchable, packaged
+from trm.baselines.local import LocalModel, check_fetchable, source
 from trm.baselines.prompts import Prompts, demonstrations, examples_for
 from trm.baselines.scoring import score, score_table, summary
 from trm.baselines.spending import Budget
@@ -114,8 +114,10 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError("--batch-size is for models on this machine; endpoints: --concurrency")
     price, cap = _money(options, base_url)
     if address is None and options.download:
-        check_fetchable(_source(options))  # before puzzles are made, which takes longer
-    task, data = _puzzles(options)
+        check_fetchable(source(options.model))  # before puzzles are made, which takes longer
+    task, data, _ = data_of(options.task, options.overrides, options.data)
+    if isinstance(task, Arc) and options.shots:
+        raise InputError("ARC prompts show the pairs of the task asked; leave --shots at 0")
     prompts = Prompts.read(task, options.template)
     header = _header(options, task, data, prompts, base_url)
     total, questions = _questions(options, prompts, data)
@@ -123,7 +125,7 @@ def _run(options: argparse.Namespace) -> int:
     budget = Budget(price, cap, spent=store.usd)
     if address is None:
         device = pick_device(options.device)
-        backend: Backend = LocalModel(_source(options), decoding, device, options.download)
+        backend: Backend = LocalModel(source(options.model), decoding, device, options.download)
         concurrency = 1
     else:
         backend = Endpoint(
@@ -150,12 +152,6 @@ def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _model(options: argparse.Namespace) -> str:
     return PRESETS[options.model].model if options.model in PRESETS else str(options.model)
-
-
-def _source(options: argparse.Namespace) -> str:
-    """Return what is opened: the name, or where the file of a package lies."""
-    preset = PRESETS.get(options.model)
-    return packaged(preset) if preset is not None and preset.package else _model(options)
 
 
 def _base_url(options: argparse.Namespace) -> str | None:
@@ -195,17 +191,28 @@ def _money(
     return price, cap
 
 
-def _puzzles(options: argparse.Namespace) -> tuple[Task, PuzzleData]:
-    """Load the data of an experiment as training does."""
-    overrides = [f"experiment={options.task}", *options.overrides]
-    if options.data is not None:
-        overrides.append("data.path=" + _quoted(options.data))
-    cfg = composed("train", overrides)
-    task = build(OmegaConf.to_container(cfg.task, resolve=True), Task, "task")  # type: ignore[arg-type]
-    data = load_data(OmegaConf.to_container(cfg.data, resolve=True), task)  # type: ignore[arg-type]
-    if isinstance(task, Arc) and options.shots:
-        raise InputError("ARC prompts show the pairs of the task asked; leave --shots at 0")
-    return task, data
+def data_of(
+    experiment: str, overrides: Sequence[str], path: str | None
+) -> tuple[Task, PuzzleData, dict[str, Any]]:
+    """Load the data of an experiment as training does.
+
+    Args:
+        experiment: of ``conf/experiment``
+        overrides: of its config
+        path: ``data.path``, if it is to be said
+
+    Returns:
+        task and data, and what the config says of these
+
+    Raises:
+        InputError: data that cannot be read
+        HydraException: an experiment or override that does not exist
+    """
+    words = [f"experiment={experiment}", *overrides]
+    words += [] if path is None else ["data.path=" + _quoted(path)]
+    config: Any = OmegaConf.to_container(composed("train", words), resolve=True)
+    task = build(config["task"], Task, "task")
+    return task, load_data(config["data"], task), config["data"]
 
 
 def _quoted(path: str) -> str:

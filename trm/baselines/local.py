@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from trm.baselines.backends import EXTRA, Decoding, Preset, Reply, RequestFailed
+from trm.baselines.backends import EXTRA, PRESETS, Decoding, Preset, Reply, RequestFailed
 from trm.baselines.prompts import Message
 from trm.support.errors import InputError
 
@@ -34,22 +34,9 @@ class LocalModel:
     def __init__(
         self, model: str, decoding: Decoding, device: torch.device, download: bool = False
     ) -> None:
-        try:
-            import transformers
-        except ImportError:
-            raise InputError(f"the local model {model} {EXTRA}") from None
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
         self.decoding = decoding
-        try:
-            tokenizer, loaded = _opened(model, download)
-        except InputError:  # a ValueError, too
-            raise
-        except (OSError, ValueError, KeyError, IndexError, ImportError, struct.error) as error:
-            raise InputError(_why_not(model, download, error)) from None
+        tokenizer, loaded = open_local(model, download)
         tokenizer.padding_side = "left"  # replies begin where prompts end
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
         self.tokenizer, self.model = tokenizer, loaded.to(device).eval()
         self._one_at_a_time = threading.Lock()
 
@@ -114,13 +101,20 @@ class LocalModel:
         return tokens[is_end.cumsum(0) == is_end]  # the first end itself belongs to it
 
     def _inputs(self, prompts: Sequence[list[Message]]) -> Any:
-        padded = {"padding": len(prompts) > 1, "return_tensors": "pt"}
-        if self.tokenizer.chat_template:
-            return self.tokenizer.apply_chat_template(
-                list(prompts), add_generation_prompt=True, return_dict=True, **padded
-            )
-        plain = ["\n\n".join(message["content"] for message in prompt) for prompt in prompts]
-        return self.tokenizer(plain, return_token_type_ids=False, **padded)
+        return self.tokenizer(
+            [prompt_text(self.tokenizer, prompt) for prompt in prompts],
+            add_special_tokens=not self.tokenizer.chat_template,  # which writes them itself
+            return_token_type_ids=False,
+            padding=len(prompts) > 1,
+            return_tensors="pt",
+        )
+
+
+def prompt_text(tokenizer: Any, messages: list[Message]) -> str:
+    """Write a prompt as a model's chat template has it, or plainly if it has none."""
+    if not tokenizer.chat_template:
+        return "\n\n".join(message["content"] for message in messages)
+    return str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
 def packaged(preset: Preset) -> str:
@@ -141,7 +135,47 @@ def packaged(preset: Preset) -> str:
     )
 
 
+def source(name: str) -> str:
+    """Return what is opened: a preset's model, where the file of its package lies, or the name.
+
+    Raises:
+        InputError: the package is not installed
+    """
+    preset = PRESETS.get(name)
+    if preset is None:
+        return name
+    return packaged(preset) if preset.package else preset.model
+
+
+def open_local(model: str, download: bool = False) -> tuple[Any, Any]:
+    """Return the tokenizer and the model of transformers, from a folder, a GGUF file or the cache.
+
+    Raises:
+        InputError: transformers is not installed, or there is no such model here
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise InputError(f"the local model {model} {EXTRA}") from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        tokenizer, loaded = _opened(model, download)
+    except InputError:  # a ValueError, too
+        raise
+    except (OSError, ValueError, KeyError, IndexError, ImportError, struct.error) as error:
+        raise InputError(_why_not(model, download, error)) from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, loaded
+
+
 def _opened(model: str, download: bool) -> tuple[Any, Any]:
+    """Open it here, or fetch it if it is not here and may be.
+
+    Raises:
+        InputError: the Hugging Face Hub does not answer, or does not have it
+    """
     """Return the tokenizer and the model, fetched only if they are not here and may be.
 
     Raises:

@@ -1,10 +1,7 @@
 """Export a model's supervision step: ``python -m trm.export sudoku-6x6 --format onnx``."""
 
 import argparse
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from trm.support.command_line import (
     settings_of,
 )
 from trm.support.errors import InputError, check_at_least, check_choice
+from trm.support.files import check_free, folder_whole
 
 _MOST_STEPS = 16_000  # over all puzzles that an export is compared on
 _TOLERANCES = {"torch_export": 0.0, "onnx": 0.0, "int8": 0.01}  # of exact accuracy
@@ -94,14 +92,14 @@ def export(
     check_choice(KINDS, "--", format=kind)
     check_at_least(0, "--", puzzles=puzzles)
     check_extra(kind)
-    _check_free(output)
+    check_free(output, "--output=")
     opened = open_for(checkpoint, task, settings)
     assert opened.task is not None, "open_for refuses otherwise"
     # A model of many steps answers few puzzles in the time in which another answers a thousand.
     most = max(BATCH, _MOST_STEPS // opened.trained.N_sup)
     questions = _puzzles(checkpoint, opened, data)[: min(puzzles, most)] if puzzles else None
     step = supervision_step(opened.model, opened.trained.halting, kind == "int8")
-    with _folder_whole(output) as folder:
+    with folder_whole(output, "--output=") as folder:
         inputs = example(step, opened.model, opened.task.cells, 2)
         with progress_bar("writing", None):
             write_step(kind, step, inputs, folder)
@@ -248,28 +246,3 @@ def _measured(
         "latency": {"ms_per_puzzle_and_step": latencies(model, exported, x_input)},
         "certificate": birth_certificate(torch.device("cpu")),
     }
-
-
-def _check_free(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"--output={output} is not empty; name a new folder")
-
-
-@contextmanager
-def _folder_whole(output: Path) -> Iterator[Path]:
-    """Give a folder to fill that moves to ``output`` in the end, or is gone if something fails."""
-    beside = next(parent for parent in output.absolute().parents if parent.is_dir())
-    part = beside / f".{output.name}.{os.getpid()}.part"
-    try:
-        part.mkdir()
-        yield part
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_dir():
-            output.rmdir()  # empty: Windows moves nothing onto a folder
-        os.replace(part, output)
-    except OSError as error:
-        raise InputError(
-            f"--output={output} cannot be written: {error.strerror or error}"
-        ) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -90,6 +91,38 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_free(folder: Path, named: str) -> None:
+    """Refuse a folder that holds something; ``named`` is as in ``check_writable``.
+
+    Raises:
+        InputError: it does, or is no folder
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{named}{folder} is not empty; name a new folder")
+
+
+@contextmanager
+def folder_whole(folder: Path, named: str) -> Iterator[Path]:
+    """Give a folder to fill that moves to ``folder`` in the end, or is gone if something fails.
+
+    Raises:
+        InputError: the disk is full, or does not let us write
+    """
+    beside = next(parent for parent in folder.absolute().parents if parent.is_dir())
+    part = beside / f".{folder.name}.{os.getpid()}.part"
+    try:
+        part.mkdir()
+        yield part
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if folder.is_dir():
+            folder.rmdir()  # empty: Windows moves nothing onto a folder
+        os.replace(part, folder)
+    except OSError as error:
+        raise InputError(f"{named}{folder} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _part_of(path: Path) -> Path:
