@@ -37,6 +37,7 @@ gpu-tests: $(READY)  ## Run what is meant for a GPU on a CPU (TRM_TEST_DEVICE=cu
 tables: $(READY)  ## Render the paper's tables and the plots from the result files
 	$(BIN)/python -m experiments.render
 	$(BIN)/python -m experiments.efficiency --render
+	$(BIN)/python -m experiments.laptop
 
 docs: $(READY)  ## Build the site, docs/_build/html/index.html; a broken link is an error
 	$(BIN)/python -m sphinx -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html

@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from experiments import render
+from experiments import laptop, render
 from experiments.formats import tex
 from experiments.numbers import (
     expected_band,
@@ -138,6 +138,11 @@ def test_rendered_files_are_what_the_results_give():
     for path in render.DOCUMENTS:
         document = path.read_text(encoding="utf-8")
         assert render.filled(document, markdown) == document, f"run make tables: {path} is old"
+
+
+def test_the_picture_of_passes_shows_what_the_evaluations_give():
+    with Image.open(render.RENDERED / "laptop.png") as picture:
+        assert picture.text["Description"] == laptop.digest(), "run python -m experiments.laptop"
 
 
 def test_results_say_how_they_were_made():

@@ -48,10 +48,17 @@ def power_laws(panels: Mapping[str, Mapping[str, Curve]], ylabel: str, path: Pat
     _write(figure, path)
 
 
-def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, title: str) -> None:
+def banded(
+    panels: Mapping[str, Mapping[str, Band]],
+    ylabel: str,
+    path: Path,
+    title: str,
+    says: str = "",
+) -> None:
     """Draw curves with intervals, one panel for each quantity; its axis counts in powers of two.
 
-    ``panels`` maps labels of the x axis to curves by name.
+    ``panels`` maps labels of the x axis to curves by name; ``says`` is kept in the picture's
+    description, here as below.
     """
     figure = Figure(figsize=(6 * len(panels), 4.2), layout="constrained")
     axes_row = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -70,7 +77,7 @@ def banded(panels: Mapping[str, Mapping[str, Band]], ylabel: str, path: Path, ti
         axes.legend(fontsize=8, frameon=False)
     axes_row[0].set_ylabel(ylabel)
     figure.suptitle(title)
-    _write(figure, path)
+    _write(figure, path, says)
 
 
 class Dots(NamedTuple):
@@ -92,7 +99,7 @@ def dots(
 ) -> None:
     """Draw runs as dots with intervals, their mean as a bar, and what others claim as a diamond.
 
-    ``panels`` maps titles to rows, the first on top; ``says`` is kept in the picture's description.
+    ``panels`` maps titles to rows, the first on top.
     """
     style = {"color": PALETTE[0], "markersize": 4, "linewidth": 1}
     most = max(map(len, panels.values()))
