@@ -5,20 +5,21 @@ import json
 import pytest
 import torch
 
-from tests.baselines.test_llm import SMALL, granite, offline_and_without_keys
+from tests.baselines.test_llm import SMALL, gguf, granite, offline_and_without_keys
 from trm.baselines import finetune, llm
 from trm.baselines.local import open_local
 from trm.baselines.prompts import Prompts
 from trm.tasks import Sudoku
 
-__all__ = ["granite", "offline_and_without_keys"]  # fixtures
+__all__ = ["gguf", "granite", "offline_and_without_keys"]  # fixtures
 
 SOLVED = "1234341221434321"
 
 
-def test_it_learns_and_is_opened_like_any_other(granite, tmp_path, capsys):
-    out = tmp_path / "tuned"
-    words = [*SMALL, "--model", str(granite), "--output", str(out), "--minutes", "0.1"]
+@pytest.mark.parametrize("kind", ["granite", "gguf"])
+def test_it_learns_and_is_opened_like_any_other(kind, request, tmp_path, capsys):
+    given, out = request.getfixturevalue(kind), tmp_path / "tuned"
+    words = [*SMALL, "--model", str(given), "--output", str(out), "--minutes", "0.1"]
     assert finetune.main([*words, "--lr", "1e-2", "--batch-size", "4"]) == 0
     said = capsys.readouterr().out
     about = json.loads((out / finetune.ABOUT).read_text())
@@ -27,7 +28,7 @@ def test_it_learns_and_is_opened_like_any_other(granite, tmp_path, capsys):
     assert f"{about['steps']} steps of 4 puzzles, {about['tokens']:,} tokens" in said
     assert about["certificate"]["torch"] == torch.__version__
     assert llm.main([*SMALL, "--model", str(out), "--max-tokens", "8", "--limit", "2"]) == 0
-    before, after = (open_local(str(folder))[1].state_dict() for folder in (granite, out))
+    before, after = (open_local(str(folder))[1].state_dict() for folder in (given, out))
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 

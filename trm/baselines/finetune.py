@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise InputError("ARC's prompts show the pairs of each task; take Sudoku or mazes")
     prompts = Prompts.read(task, options.template)
     tokenizer, model = open_local(source(options.model))
+    model = _savable(model)
     train, augmentations = data.splits["train"], config["augmentations"]
     sampler = Sampler(train, task, options.batch_size, options.seed, augmentations)
 
@@ -76,6 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(options.output)
     return 0
+
+
+def _savable(model: Any) -> Any:
+    """Return it as one of plain weights: those of a GGUF file are so by now, but marked."""
+    if not hasattr(model.config, "quantization_config"):
+        return model
+    config = deepcopy(model.config)
+    del config.quantization_config
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    return plain
 
 
 def encoded(tokenizer: Any, texts: Sequence[tuple[list[Message], str]]) -> dict[str, Tensor]:
