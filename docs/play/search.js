@@ -7,9 +7,11 @@ const AGAIN = 3; // how much shorter a trajectory thinks after a fresh start
 const EVERY = 12; // pins in the time that a model was trained to think
 const OF_A_GUESS = 2; // how many times as long it thinks about a guess as about a pin
 // Probabilities are float32, and so is what they are compared with.
-const SURE = Math.fround(0.98); // above which a cell is pinned
+const UNSURE = Math.fround(1 - 0.98); // that a cell which is pinned may be wrong
 const NO_OTHER = Math.fround(0.995); // of two symbols together, above which a cell has no third
 const POSSIBLE = Math.fround(0.02); // below which a symbol is not tried
+const LESS = 0.25; // of what may be wrong is taken for possible after each fresh start,
+const DOUBTS = 4; // so many times
 
 /**
  * A search in depth: pin what is sure, else guess, and take back what contradicts.
@@ -47,7 +49,7 @@ export class Searching {
     // A full grid that obeyed the rules would have been an answer.
     const isDead = contradicts || this.task.contradicts(xInput) || !xInput.includes(blank);
     if (!isDead) {
-      const pinned = this.pinned(xInput, likely);
+      const pinned = this.pinned(sought, likely);
       if (pinned.some((token, cell) => token !== xInput[cell])) {
         return { ...sought, xInput: pinned, wait: this.every, decision: "pin" };
       }
@@ -64,11 +66,12 @@ export class Searching {
     );
   }
 
-  pinned(xInput, likely) {
+  pinned({ xInput, restarts }, likely) {
     const { blank } = this.task;
+    const sure = Math.fround(1 - UNSURE * doubt(restarts));
     return xInput.map((token, cell) => {
       const most = Math.max(...likely[cell]);
-      return token === blank && most > SURE ? likely[cell].indexOf(most) + blank + 1 : token;
+      return token === blank && most > sure ? likely[cell].indexOf(most) + blank + 1 : token;
     });
   }
 
@@ -80,7 +83,7 @@ export class Searching {
     );
     const share = likely[cell];
     const symbols = Array.from(share.keys()).sort((a, b) => share[b] - share[a]);
-    const least = Math.min(share[symbols[0]], POSSIBLE);
+    const least = Math.min(share[symbols[0]], POSSIBLE * doubt(before.restarts));
     const possible = symbols.filter((symbol) => share[symbol] >= least);
     return { before, cell, untried: possible.map((symbol) => symbol + blank + 1) };
   }
@@ -107,6 +110,15 @@ export class Searching {
       decision: "anew",
     };
   }
+}
+
+/**
+ * Return by how much less likely errors must be after so many fresh starts.
+ *
+ * A search that has tried everything it held for possible has pinned or ruled out too much.
+ */
+function doubt(restarts) {
+  return LESS ** Math.min(restarts, DOUBTS);
 }
 
 /**

@@ -89,6 +89,22 @@ def test_what_is_sure_is_pinned_at_once() -> None:
     assert (decided.wait.tolist(), decided.guesses.tolist()) == ([3], [0])
 
 
+def test_after_each_fresh_start_less_is_certain() -> None:
+    """What may be wrong by a fiftieth is pinned at first, by a two-hundredth after a fresh start."""
+    likely = torch.zeros(1, 4, 6)
+    likely[0, :, 2:4] = torch.tensor([0.99, 0.01])
+    likely[0, 1, 2:4] = torch.tensor([0.996, 0.004])
+    searching = Searching(Search(think=8, every=3), Row(), 1, 0)
+    first = sought([1, 1, 1, 1])
+    assert searching.decide(first, likely, None).x_input.tolist() == [[2, 2, 2, 2]]
+    again = replace(first, restarts=first.restarts + 1)
+    assert searching.decide(again, likely, None).x_input.tolist() == [[1, 2, 1, 1]]
+    later = searching.decide(replace(first, restarts=first.restarts + 9), likely, None)
+    assert (later.x_input > 1).sum() == 1, "a guess"
+    later = searching.decide(later, likely, torch.tensor([True]))
+    assert later.x_input[0, 0] == 3, "and the other symbol, of one in a hundred, is tried as well"
+
+
 def test_the_least_decided_of_two_symbols_is_guessed() -> None:
     likely = torch.tensor([[0.7, 0.299, 0.001], [0.52, 0.479, 0.001], [0.5, 0.25, 0.25]])
     is_open = torch.tensor([True, True, True])

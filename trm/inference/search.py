@@ -17,6 +17,8 @@ _EVERY = 12  # pins in the time that a model was trained to think
 _OF_A_GUESS = 2  # how many times as long it thinks about a guess as about a pin
 _NO_OTHER = 0.995  # probability of two symbols together above which a cell has no third
 _POSSIBLE = 0.02  # probability below which a symbol is not tried
+_LESS = 0.25  # of what may be wrong is taken for possible after each fresh start,
+_DOUBTS = 4  # so many times
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,15 @@ class Search:
     and so on: a search in depth. When what is written breaks the rules, or the model calls it a
     contradiction, the last guess is taken back with all that came after it, and the next symbol of
     its cell is tried from the state in which the model was then. When there is no other, the guess
-    before is taken back; when there is none, the trajectory starts anew from a random state.
+    before is taken back; when there is none, the trajectory starts anew from a random state, and
+    takes less for certain than before.
 
     Attributes:
         think: supervision steps before the first pin, and a third of them after each fresh start;
             None for as many as in training
         every: supervision steps after a pin, and twice as many after a guess; None for a twelfth
             of ``think``
-        sure: probability above which a cell is pinned
+        sure: probability above which a cell is pinned, at first
 
     Raises:
         InputError: a value out of range
@@ -62,16 +65,26 @@ class Search:
         think = self.think or N_sup
         return replace(self, think=think, every=self.every or max(1, think // _EVERY))
 
-    def pinned(self, x_input: Tensor, likely: Tensor, blank: int) -> Tensor:
+    def pinned(self, sought: "Sought", likely: Tensor, blank: int) -> Tensor:
         """Write into the open cells what is sure, (batch, cells) int64.
 
         Args:
-            x_input: with the pins so far, (batch, cells) int64
+            sought: searches
             likely: probabilities of the symbols of each cell, (batch, cells, symbols)
             blank: token of an open cell; the symbols are the tokens above it
         """
         most, symbol = likely.max(-1)
-        return torch.where((x_input == blank) & (most > self.sure), symbol + blank + 1, x_input)
+        unsure = (1 - self.sure) * doubt(sought.restarts)[:, None]
+        is_sure = (sought.x_input == blank) & (most > 1 - unsure)
+        return torch.where(is_sure, symbol + blank + 1, sought.x_input)
+
+
+def doubt(restarts: Tensor) -> Tensor:
+    """Return by how much less likely errors must be after so many fresh starts, (batch,).
+
+    A search that has tried everything it held for possible has pinned or ruled out too much.
+    """
+    return _LESS ** restarts.clamp(max=_DOUBTS)
 
 
 def cell_to_guess(is_open: Tensor, likely: Tensor) -> int:
@@ -160,7 +173,7 @@ class Searching:
         is_dead = self.task.contradicts(sought.x_input) | ~is_open.any(1)
         if contradicts is not None:
             is_dead |= contradicts
-        pinned = self.search.pinned(sought.x_input, likely, self.blank)
+        pinned = self.search.pinned(sought, likely, self.blank)
         is_sure = (pinned != sought.x_input).any(1) & ~is_dead
         wait = torch.full_like(sought.wait, self.every)
         x_input = torch.where(is_sure[:, None], pinned, sought.x_input)
@@ -184,7 +197,8 @@ class Searching:
     def _guess(self, here: Sought, likely: Tensor, is_open: Tensor) -> _Guess:
         cell = cell_to_guess(is_open, likely)
         share, symbols = likely[cell].sort(descending=True)
-        possible = symbols[share >= torch.minimum(share[0], share.new_tensor(_POSSIBLE))]
+        least = _POSSIBLE * doubt(here.restarts)
+        possible = symbols[share >= torch.minimum(share[0], least)]
         return _Guess(here, cell, (possible + self.blank + 1).tolist())
 
     def _try_next(self, here: Sought, guesses: list[_Guess]) -> Sought:
