@@ -146,7 +146,7 @@ SUBJECTS: dict[str, Subject] = {
         evaluated="laptop_sudoku_first_valid",
     ),
     "sudoku-search": Subject(
-        "sudoku, search of at most 1,920 passes",
+        "sudoku, search of at most 5,760 passes",
         _REAL,
         ("experiment=sudoku_extreme_laptop",),
         shipped="sudoku",

@@ -19,7 +19,7 @@ _FIRST_DRAWN = 16  # passes
 _PANELS = {
     "passes, Sudoku-Extreme": {
         "one trajectory, exact": ("laptop_sudoku", "exact"),
-        "with a search, exact": ("laptop_sudoku_search_long", "exact"),
+        "with a search, exact": ("laptop_sudoku_search", "exact"),
     },
     "passes, Maze-Hard": {
         "one trajectory, exact": ("laptop_maze_hard", "exact"),

@@ -44,7 +44,7 @@ _DASHED = re.compile(r"-[-.\d_*?xX+|\s]{15,}")  # a 4x4 puzzle has 16 symbols
 _SOLVED, _FAILED, _NOTHING_READ = 0, 1, 2  # exit status
 
 _HELP = {
-    "max_steps": "supervision steps at most (as in training, and 16 at least; 20 times as many as "
+    "max_steps": "supervision steps at most (as in training, and 16 at least; 60 times as many as "
     "in training where it searches)",
     "rollouts": "trajectories from different starts (1)",
     "views": "symmetric copies of each puzzle (1)",

@@ -4,7 +4,7 @@ import { argmax, probabilities } from "./model.js";
 import { Searching } from "./search.js";
 
 const STEPS = 16; // supervision steps at least
-const SEARCH_STEPS = 20; // with a search, times as many as in training
+const SEARCH_STEPS = 60; // with a search, times as many as in training
 
 /** Return how many passes a puzzle may take, as Python's `default_compute` says. */
 export function defaultMaxSteps(task, model, search) {

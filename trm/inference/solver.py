@@ -26,14 +26,14 @@ from trm.tasks.reading import Reader
 
 _BATCH_SIZE = {"cpu": 64}  # by kind of device, see experiments/LOG.md
 _STEPS = 16  # supervision steps at least: more than training had may help, and solved puzzles leave
-_SEARCH_STEPS = 20  # with a search, times as many as in training
+_SEARCH_STEPS = 60  # with a search, times as many as in training
 
 
 def default_compute(task: Task, N_sup: int = 16, **changes: Any) -> Compute:
     """Return how much a solver thinks unless told otherwise, with some values changed.
 
     As many supervision steps as in training, or 16 if that is more; where there are open cells and
-    rules, a search of up to 20 times as many as in training.
+    rules, a search of up to 60 times as many as in training.
 
     Args:
         task: decides whether rules can end a puzzle, and whether there are cells to search
