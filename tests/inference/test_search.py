@@ -90,7 +90,7 @@ def test_what_is_sure_is_pinned_at_once() -> None:
 
 
 def test_after_each_fresh_start_less_is_certain() -> None:
-    """What may be wrong by a fiftieth is pinned at first, by a two-hundredth after a fresh start."""
+    """What is wrong once in fifty is pinned at first, in two hundred after a fresh start."""
     likely = torch.zeros(1, 4, 6)
     likely[0, :, 2:4] = torch.tensor([0.99, 0.01])
     likely[0, 1, 2:4] = torch.tensor([0.996, 0.004])
