@@ -49,7 +49,7 @@ def test_a_subject_without_weights_is_speed_only():
 def test_a_network_is_measured_whatever_its_weights(monkeypatch):
     monkeypatch.setattr("experiments.efficiency_subjects._AT_LEAST_S", 0.0)
     found = measured("sudoku_laptop/Direct prediction", torch.device("cpu"))
-    assert found["parameters"] == found["active_parameters"] == 427_138
+    assert found["parameters"] == found["active_parameters"] == 428_290
     # Eight blocks of width 64: four projections, two layers of SwiGLU at 192, scores and values.
     block = 36 * 64 * (4 * 64 + 3 * 192) + 2 * 36 * 36 * 64
     assert found["flops"] == pytest.approx(2 * 8 * block, rel=0.01)

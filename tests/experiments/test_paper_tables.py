@@ -77,14 +77,17 @@ def test_the_commands_of_table_1_for_a_gpu():
 
 
 def test_rows_that_tables_share_are_one_recipe():
-    def recipe(name: str, row: str) -> str:
-        table = read_table(name, "laptop")
+    def recipe(name: str, row: str, scale: str) -> str:
+        table = read_table(name, scale)
         rows = {row.name: row for row in table.rows}
         return table.cell(rows[row], table.columns[0]).recipe
 
-    full = recipe("1", "trm")
-    assert full == recipe("2", "trm") == recipe("3", "trm_3_3") == recipe("4", "trm_mlp")
-    assert recipe("1", "hrm") == recipe("3", "hrm_2_2") == recipe("4", "hrm") != full
+    for scale in ("laptop", "paper"):
+        full = recipe("1", "trm", scale)
+        assert full == recipe("2", "trm", scale) == recipe("4", "trm_mlp", scale)
+        assert recipe("1", "hrm", scale) == recipe("4", "hrm", scale) != full
+    assert recipe("3", "trm_3_3", "paper") == recipe("1", "trm", "paper")
+    assert recipe("3", "hrm_2_2", "paper") == recipe("1", "hrm", "paper")
 
 
 def test_what_decides_about_a_number_is_in_its_identity():
@@ -193,7 +196,7 @@ def test_markdown_and_latex_say_what_was_not_run():
 
 
 def test_results_of_different_data_do_not_share_a_row():
-    table = read_table("1", "laptop")
+    table = read_table("3", "laptop")
     cell: Cell = next(table.cells())
     found = {(cell.recipe, seed): result(seed, "ff00", data=str(seed)) for seed in (0, 1)}
     with pytest.raises(InputError, match="different data"):

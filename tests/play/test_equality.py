@@ -86,7 +86,7 @@ def test_a_search_decides_alike_on_the_same_probabilities(call, seed):
     task, rounds = Sudoku(2, 3), 60
     question = torch.from_numpy(task.generator(seed, 16)(1)[0]).long()
     generator = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(rounds, task.cells, task.vocab_size, generator=generator)
+    logits = 6 * torch.randn(rounds, task.cells, task.vocab_size, generator=generator)
     shares = logits.softmax(-1)
     says = torch.rand(rounds, generator=generator) < 0.3
     theirs = call(
