@@ -6,11 +6,11 @@ that it names; writes ``rendered/laptop.png``.
 
 import hashlib
 import json
-from typing import Any
 
 from experiments.render import RENDERED
 from experiments.table import HERE
 from trm.commands import fail
+from trm.report.compute import point
 from trm.report.plots import Band, banded
 from trm.results.files import read_result
 from trm.support.errors import InputError
@@ -44,12 +44,7 @@ def panels() -> dict[str, dict[str, Band]]:
 
 def _band(stem: str, measure: str) -> Band:
     rows = read_result(HERE / "results" / f"{stem}.json")["evaluation"]
-    return [_point(row, measure) for row in rows if row["step"] >= _FIRST_DRAWN]
-
-
-def _point(row: dict[str, Any], measure: str) -> tuple[float, float, float, float]:
-    low, high = row[f"{measure}_interval"]
-    return row["step"], 100 * row[f"{measure}_accuracy"], 100 * low, 100 * high
+    return [point(row["step"], row, measure) for row in rows if row["step"] >= _FIRST_DRAWN]
 
 
 def digest() -> str:

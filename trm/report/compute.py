@@ -101,7 +101,7 @@ def plot_compute(
     measures = [key.removesuffix("_interval") for key in by_step[0] if key.endswith("_interval")]
     steps: dict[str, list[tuple[float, float, float, float]]] = {}
     for name in measures:
-        points = [_point(row["step"], row, name) for row in by_step]
+        points = [point(row["step"], row, name) for row in by_step]
         # Where puzzles have one solution what is valid is exact, and a curve would hide the other.
         for other in [other for other, drawn in steps.items() if drawn == points]:
             del steps[other]
@@ -117,11 +117,12 @@ def plot_compute(
             "early exit": f"early exit, {row['stop'].replace('_', ' ')}",
             "run": "as run",
         }[row["kind"]]
-        curves.setdefault(name, []).append(_point(row["passes_per_puzzle"], row, "exact"))
+        curves.setdefault(name, []).append(point(row["passes_per_puzzle"], row, "exact"))
     panels = {"supervision steps, as run": steps, "network passes per puzzle (exact)": curves}
     banded(panels, "accuracy %", path, title)
 
 
-def _point(x: float, row: dict[str, Any], measure: str) -> tuple[float, float, float, float]:
+def point(x: float, row: dict[str, Any], measure: str) -> tuple[float, float, float, float]:
+    """Return x, an accuracy and the ends of its interval in %, as ``plots.banded`` draws them."""
     low, high = row[f"{measure}_interval"]
     return x, 100 * row[f"{measure}_accuracy"], 100 * low, 100 * high
