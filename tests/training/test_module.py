@@ -4,6 +4,7 @@ import pytest
 import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader
 
 from tests.conftest import tiny_model
@@ -84,6 +85,32 @@ def test_micro_batches_give_the_same_result(puzzles, micro_batch):
         torch.testing.assert_close(sliced.model.state_dict()[name], expected, rtol=1e-9, atol=1e-9)
     assert sliced.carry.steps.equal(whole.carry.steps)
     assert sliced.model.identifiers.weights.equal(whole.model.identifiers.weights)
+
+
+def test_recorded_steps_are_the_same_steps(puzzles, monkeypatch):
+    def recorded(function, own, **_):
+        """What a CUDA graph does: it reads and writes the same memory at every call."""
+        results = []
+
+        def replayed(*now):
+            for mine, new in zip(tree_leaves(own), tree_leaves(now), strict=True):
+                mine.copy_(new)
+            for old in results:
+                old.detach().zero_()
+            found = function(*own)
+            results[:] = tree_leaves(found)
+            return found
+
+        return replayed
+
+    batches = some_batches(puzzles, 6)
+    plain, replaying = make(N_sup=3), make(N_sup=3)
+    fit(plain, batches)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", recorded)
+    monkeypatch.setattr(replaying, "_can_record", lambda device: True)
+    fit(replaying, batches)
+    for one, other in zip(replaying.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_every_puzzle_leaves_after_at_most_N_sup_steps(puzzles):

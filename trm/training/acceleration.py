@@ -1,19 +1,22 @@
 """Making a training step faster without changing what it computes."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trm.models.recursion import RecursiveModel
 from trm.models.trm import DeepRecursion
+from trm.support.batched import Batched
 from trm.support.errors import InputError
 from trm.support.operations import Products, flops
+from trm.training.carry import Carry
+from trm.training.losses import StepLoss
 
 Compiling = Literal["auto", "off", "default", "max"]
 
@@ -59,10 +62,11 @@ def compiling(
     """Return a context in which a model runs compiled, if that is wanted.
 
     Args:
-        wanted: ``default`` compiles the network, ``max`` the whole supervision step, with CUDA
-            graphs on a GPU; ``auto`` is ``default`` on a GPU with Triton and, where there is a C++
-            compiler, for long runs on a CPU. What it chooses depends on run and machine, never on a
-            clock, so that a resumed run is the same one.
+        wanted: ``default`` compiles the network, ``max`` on a CPU the whole supervision step (on a
+            GPU it is ``default`` here, and ``Replay`` does the rest); ``auto`` is ``default`` on a
+            GPU with Triton and, where there is a C++ compiler, for long runs on a CPU. What it
+            chooses depends on run and machine, never on a clock, so that a resumed run is the same
+            one.
         model: as it is outside the context, too
         shape: puzzles per call, and cells of each
         device: where it runs
@@ -83,7 +87,7 @@ def compiling(
         raise InputError(
             f"train.compile={wanted} needs {lacking}; install one, or set train.compile=off"
         )
-    if wanted == "max":
+    if wanted == "max" and device.type != "cuda":
         return Compiled([model], mode="max-autotune")
     nets = [model.net, model.answer_net] if isinstance(model, DeepRecursion) else [model]
     return Compiled([net for net in nets if net is not None], mode="default")
@@ -104,6 +108,78 @@ def _lacking(device: torch.device) -> str | None:
     if shutil.which("g++") or shutil.which("c++") or shutil.which("clang++"):
         return None
     return "a C++ compiler, and there is none (g++, clang++)"
+
+
+class Advanced(NamedTuple):
+    """What a training step learns from puzzles in hand.
+
+    Attributes:
+        state: where they stand after the steps, without gradient
+        q_hat: halting logits, (batch,)
+        done: what ends a puzzle when positive, (batch,)
+        loss: of the steps; its total carries gradient
+    """
+
+    state: Batched
+    q_hat: Tensor
+    done: Tensor
+    loss: StepLoss
+
+
+Advance = Callable[[Carry, Tensor], Advanced]
+
+
+class Replay:
+    """Supervision steps and their gradient as CUDA graphs: recorded once, then launched as one.
+
+    A small network is done with a step before the next one is launched; the graph holds thousands
+    of launches. What is recorded must be a function of its tensors and the parameters alone.
+
+    Args:
+        model: whose parameters learn
+        advance: of puzzles in hand and keys, (batch,) int64
+    """
+
+    def __init__(self, model: nn.Module, advance: Advance) -> None:
+        self.model, self.advance = model, advance
+        self._recorded: dict[torch.Size, Callable[..., Any]] = {}  # by the shape of the puzzles
+
+    def __call__(self, carry: Carry, keys: Tensor) -> Advanced:
+        """Advance puzzles; what comes back is overwritten by the next call."""
+        shape, tensors = carry.puzzles.x_input.shape, dict(carry.tensors())
+        if shape not in self._recorded:
+            self._recorded[shape] = self._record(carry, tensors, keys)
+        state, q_hat, done, losses = self._recorded[shape](tensors, keys)
+        return Advanced(carry.state.with_tensors(state), q_hat, done, StepLoss(**losses))
+
+    def _record(self, carry: Carry, tensors: dict[str, Tensor], keys: Tensor) -> Callable[..., Any]:
+        own = {name: tensor.clone() for name, tensor in tensors.items()}, keys.clone()
+        device = keys.device.type
+        # Copies of weights in bfloat16 must be made within the graph, at every replay.
+        without_cache = torch.autocast(
+            device,
+            torch.get_autocast_dtype(device),
+            torch.is_autocast_enabled(device),
+            cache_enabled=False,
+        )
+        with without_cache:
+            return torch.cuda.make_graphed_callables(
+                _OfTensors(self.model, self.advance, carry),
+                own,  # type: ignore[arg-type]  # any nesting of tensors
+                allow_unused_input=True,
+            )
+
+
+class _OfTensors(nn.Module):
+    """``Advance`` with tensors for arguments and results, and the parameters it depends on."""
+
+    def __init__(self, model: nn.Module, advance: Advance, form: Carry) -> None:
+        super().__init__()
+        self.model, self.advance, self.form = model, advance, form
+
+    def forward(self, tensors: dict[str, Tensor], keys: Tensor) -> tuple[Any, ...]:
+        state, q_hat, done, loss = self.advance(self.form.with_tensors(tensors), keys)
+        return dict(state.tensors()), q_hat, done, vars(loss)
 
 
 class Compiled:

@@ -19,7 +19,7 @@ from trm.support import counter_rng, distributed
 from trm.support.batched import Batched
 from trm.support.errors import InputError, check_at_least, check_between, check_choice
 from trm.tasks.base import Task
-from trm.training.acceleration import Compiling, compiling
+from trm.training.acceleration import Advanced, Compiling, Replay, compiling
 from trm.training.carry import Carry, steps_to_take
 from trm.training.guards import HaltingWatch, all_finite, diverged
 from trm.training.losses import StepLoss, continue_target
@@ -136,6 +136,7 @@ class DeepSupervision(LightningModule):
         self.compiling = compile
         # What to compile, and whether, is known with the first batch.
         self._compiled = nullcontext() if compile == "off" else None
+        self._replay: Replay | None = None
         self.log_every_n_steps = log_every_n_steps
         self.seed = seed
         self.carries: dict[int, Carry] = {}  # by the number of cells; one of each size
@@ -195,15 +196,12 @@ class DeepSupervision(LightningModule):
         carry = (self.carries.get(cells) or Carry.empty(batch, initial)).admit(batch, initial)
 
         optimizer.zero_grad()
-        states, q_hats, done, losses = [], [], [], []
+        advance = self.advance_recorded if self._can_record(slots.device) else self.advance
+        parts: list[Advanced] = []
         for part, is_last in self._slices(len(batch)):
-            step, loss = self.supervise(carry[part], keys[part])
+            parts.append(advance(carry[part], keys[part]))
             with nullcontext() if is_last else self._gradients_kept_local():
-                self.manual_backward(loss.total.sum() / len(batch))
-            states.append(step.state.detach())
-            q_hats.append(halting_logit(step, self.halting).detach())
-            done.append(_done(step, q_hats[-1]))
-            losses.append(loss)
+                self.manual_backward(parts[-1].loss.total.sum() / len(batch))
         if self.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
         self._lr = optimizer.param_groups[0]["lr"]
@@ -211,10 +209,45 @@ class DeepSupervision(LightningModule):
         cast(LambdaLR, self.lr_schedulers()).step()
 
         must_take = steps_to_take(self.seed, k, slots, self.N_sup, self.halt_exploration)
-        done_with = torch.cat(done)
-        carry = carry.advance(Batched.cat(states), done_with, self.N_sup, must_take, unroll)
+        state = Batched.cat([part.state for part in parts])
+        done = torch.cat([part.done for part in parts])
+        carry = carry.advance(state, done, self.N_sup, must_take, unroll)
         self.carries[cells] = carry
-        self.tally.add(losses, torch.cat(q_hats), carry)
+        q_hat = torch.cat([part.q_hat for part in parts])
+        self.tally.add([part.loss for part in parts], q_hat, carry)
+
+    def _can_record(self, device: torch.device) -> bool:
+        """Tell whether steps are recorded as CUDA graphs: where that is asked for and possible."""
+        return (
+            self.compiling == "max"
+            and device.type == "cuda"
+            # A second micro-batch would overwrite the gradient of the first; what a table of
+            # identifiers notes in passing, a graph would not; nor does it wait for other processes.
+            and self.micro_batch is None
+            and self.model.identifiers is None
+            and distributed.count() == 1
+        )
+
+    def on_train_end(self) -> None:
+        """Let go of recorded graphs: whoever trains on copies this module first."""
+        self._replay = None
+
+    def advance(self, carry: Carry, keys: Tensor) -> Advanced:
+        """Take the supervision steps that learn together; a function of its arguments' tensors.
+
+        Args:
+            carry: puzzles in hand
+            keys: of what the objective draws, (batch,) int64
+        """
+        step, loss = self.supervise(carry, keys)
+        q_hat = halting_logit(step, self.halting).detach()
+        return Advanced(step.state.detach(), q_hat, _done(step, q_hat), loss)
+
+    def advance_recorded(self, carry: Carry, keys: Tensor) -> Advanced:
+        """Do as ``advance`` by CUDA graphs; the next call overwrites what this one returns."""
+        if self._replay is None:
+            self._replay = Replay(self.model, self.advance)
+        return self._replay(carry, keys)
 
     def supervise(self, carry: Carry, keys: Tensor) -> tuple[Step, StepLoss]:
         """Take the supervision steps that learn together, and score each.
