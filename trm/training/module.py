@@ -304,7 +304,8 @@ class DeepSupervision(LightningModule):
         """Log the accuracies over all processes, each puzzle counted once."""
         names = validated(self.task)
         right = torch.zeros(len(names)) if self._right is None else self._right.float()
-        sums = torch.cat([right, torch.tensor([float(self._seen)])]).to(self.device)
+        seen_here = right.new_tensor([float(self._seen)])
+        sums = torch.cat([right, seen_here]).to(self.device)
         *counts, seen = distributed.summed(sums).tolist()
         self._right, self._seen = None, 0
         self._log({name: count / seen for name, count in zip(names, counts, strict=True)})
