@@ -54,7 +54,7 @@ def digest() -> str:
 
 def main() -> None:
     """Draw."""
-    title = "The models in the package"
+    title = "sudoku-laptop and maze-laptop"
     try:
         banded(panels(), "accuracy %", RENDERED / "laptop.png", title, digest())
     except InputError as error:

@@ -6,6 +6,7 @@ trained, how it was tested and by which commit; its numbers come from the run's 
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,8 +52,9 @@ def ship(run: Path, name: str, evaluations: Sequence[Path] = (), note: str | Non
     if size > _MOST_BYTES:
         raise InputError(f"{run} has weights of {size:,} bytes; {_MOST_BYTES:,} are the most")
     config = {key: value for key, value in checkpoint.config.items() if key not in _LEFT_OUT}
-    if "path" in config["data"]:  # of one machine
-        config["data"] = {**config["data"], "path": None}
+    for part in (config, *(config.get("sizes") or [])):
+        if "path" in part["data"]:  # of one machine
+            part["data"] = {**part["data"], "path": None}
     manifest = checkpoint.contents["trm"]["manifest"]
     how = {"config": config, "manifest": manifest, "step": checkpoint.step}
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,9 +85,11 @@ def _evaluated(numbers: dict[str, Any]) -> str:
 
 def _shared(overrides: list[str]) -> list[str]:
     own = ("run_dir=", "ckpt_path=", "checkpoint.")
-    places = {"data.path=": "data.path=FOLDER", "init_from=": "init_from=RUN"}
     shown = [text for text in overrides if not text.startswith(own)]
-    return [places.get(text.partition("=")[0] + "=", text) for text in shown]
+    of_one_machine = [(r"\b(path[:=])[^,}]+", r"\1FOLDER"), (r"^(init_from=).*", r"\1RUN")]
+    for pattern, name in of_one_machine:
+        shown = [re.sub(pattern, name, text) for text in shown]
+    return shown
 
 
 def _kind(model: Mapping[str, Any]) -> str:
@@ -107,6 +111,12 @@ def _card(
     counts = ", ".join(f"{n:,} {split}" for split, n in manifest["counts"].items())
     shared = sum(manifest["shared_symmetry_classes"].values())
     cpu_s = result.get("training_cpu_time_s")
+    on_gpu = result["device"].startswith("cuda")
+    where = (
+        f"one {made['processor']}"
+        if on_gpu
+        else f"{made['threads']} thread(s) of {made['processor']}"
+    )
     kind = "those" if result["config"]["ema"] is None else "the averaged (EMA) ones"
     lines = [
         f"# {name}",
@@ -124,8 +134,8 @@ def _card(
         f"| data checksum | {manifest['sha256']} |",
         f"| seed | {result['seed']} |",
         f"| training | {result['steps']:,} steps, {result['training_wall_time_s'] / 60:.1f} min on "
-        f"{made['threads']} thread(s) of {made['processor']}, torch {made['torch']}"
-        f"{f', {cpu_s / 60:.1f} min of processor time' if cpu_s else ''} |",
+        f"{where}, torch {made['torch']}"
+        f"{f', {cpu_s / 60:.1f} min of processor time' if cpu_s and not on_gpu else ''} |",
         *(
             f"| {measure} accuracy | {100 * last[f'{measure}_accuracy']:.1f} % "
             f"({percent(last[f'{measure}_interval'])}) of {last['n']:,} test puzzles after "

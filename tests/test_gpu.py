@@ -13,6 +13,7 @@ from trm.data import Batch, Sampler
 from trm.models import TinyRecursiveModel, trajectory
 from trm.models.likelihoods import stablemax_cross_entropy
 from trm.tasks import Sudoku
+from trm.train import run_training
 from trm.training.acceleration import compiling
 from trm.training.carry import Carry, steps_to_take
 from trm.training.losses import step_loss
@@ -80,7 +81,7 @@ def test_eight_training_steps_are_those_of_a_cpu(puzzles, sudoku, monkeypatch):
     found = train(tiny_model(), [moved(batch) for batch in batches])
     monkeypatch.setattr(f"{__name__}.DEVICE", torch.device("cpu"))
     expected = train(tiny_model(), batches)
-    torch.testing.assert_close(found[:4], expected[:4], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[:3], expected[:3], rtol=1e-4, atol=1e-4)
     # The sign of a gradient near 0 is rounding's, and a step of this optimizer follows the sign.
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0)
 
@@ -169,3 +170,10 @@ def test_recorded_training_is_training(puzzles, unroll):
 
     for one, other in zip(trained("max"), trained("default"), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_from_its_start_to_its_result(tiny_config):
+    kind = {"cuda": "gpu"}.get(DEVICE.type, DEVICE.type)
+    result = run_training(tiny_config(f"trainer.accelerator={kind}"))
+    assert result["device"].startswith(DEVICE.type)
+    assert result["test"][-1]["n"] > 0

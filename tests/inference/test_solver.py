@@ -202,7 +202,7 @@ def test_an_answer_with_symbols_that_no_puzzle_has_is_shown(tmp_path, capsys):
 
 def test_a_name_that_is_no_model_is_answered_with_those_there_are(capsys):
     assert solve.main(["sudoku-99x99", SOLVED]) == 2
-    names = "maze, maze-10x10, sudoku, sudoku-4x4, sudoku-6x6"
+    names = "maze, maze-10x10, maze-laptop, sudoku, sudoku-4x4, sudoku-6x6, sudoku-laptop"
     assert f"come with trm: {names}" in capsys.readouterr().err
 
 
