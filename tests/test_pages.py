@@ -21,10 +21,11 @@ PAGES = [
 ]
 RESULTS = ROOT / "experiments" / "results"
 SHOWN = {  # a row of the README's table, by how it begins, and where its numbers are from
-    "Sudoku-Extreme, search of at most 5,760 passes": ("laptop_sudoku_search", "sudoku"),
-    "Sudoku-Extreme, 256 passes": ("laptop_sudoku", "sudoku"),
-    "Maze-Hard, until an answer is valid": ("laptop_maze_hard_first_valid", "maze"),
-    "Maze-Hard, 192 passes": ("laptop_maze_hard", "maze"),
+    "Sudoku-Extreme, until an answer is valid": ("gpu_sudoku_first_valid", "sudoku"),
+    "Sudoku-Extreme, search of at most 5,760 passes": ("gpu_sudoku_search", "sudoku"),
+    "Sudoku-Extreme, this search by `sudoku-laptop`": ("laptop_sudoku_search", "sudoku-laptop"),
+    "Maze-Hard, until an answer is valid": ("gpu_maze_hard_first_valid", "maze"),
+    "Maze-Hard, likewise by `maze-laptop`": ("laptop_maze_hard_first_valid", "maze-laptop"),
     "Sudoku 6×6": ("sudoku_6x6_trm_mlp_seed0", None),
     "Maze 10×10": ("maze_10x10_trm_att_seed0", None),
     "Sudoku 4×4": ("sudoku_4x4_trm_mlp_seed0", None),
@@ -99,15 +100,18 @@ def test_the_readme_s_results_are_those_of_the_files(row, source):
     minutes = result.get("training_wall_time_s", 0) / 60
     if card:
         text = (ROOT / "trm" / "pretrained" / card / "README.md").read_text()
-        # Also of the run that it began with.
-        minutes = sum(map(float, re.findall(r"([\d.]+) min(?:utes)? of processor time", text)))
+        # Of one GPU, or of a processor; also of the run that it began with.
+        kind = "on one" if "NVIDIA" in text else "of processor time"
+        minutes = sum(map(float, re.findall(rf"([\d.]+) min(?:utes)? {kind}", text)))
     (line,) = (line for line in README.splitlines() if line.startswith(f"| {row}"))
     cells = [cell.strip().replace("*", "") for cell in line.strip("|").split("|")]
     assert cells[2] == f"{exact} ({low} – {high})"
     assert cells[3:6] == [f"{last['n']:,}", f"{result['parameters']:,}", f"{minutes:.1f}"]
-    cpu = result["certificate"]["processor"]
-    assert ("AMD EPYC" in cells[6]) == ("AMD EPYC" in cpu)
-    assert ("Xeon 2.8 GHz" in cells[6]) == ("Xeon" in cpu)
+    (made,) = (re.findall(r"on one ([\w ]+),", text) if card else []) or [
+        result["certificate"]["processor"]
+    ]
+    for word in ("NVIDIA H200", "AMD EPYC", "Xeon"):
+        assert (word in cells[6]) == (word in made)
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").replace("*", "")
     assert f"{exact} ({low} – {high}) | {last['n']:,}" in page
 

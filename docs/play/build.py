@@ -38,8 +38,22 @@ MODELS: dict[str, list[Task]] = {
 }
 SUDOKUS = (  # box, clues (None: as few as can be), how many
     *(((2, 2), None, 2), ((2, 3), None, 2), ((3, 3), 40, 1), ((3, 3), 34, 1)),
-    *(((3, 3), 27, 2), ((3, 3), None, 6)),
+    *(((3, 3), 27, 2), ((3, 3), None, 3)),
 )
+KNOWN = {  # for being hard
+    "9×9, Arto Inkala 2012": (
+        "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4.."
+    ),
+    "9×9, Arto Inkala 2010": (
+        "..53.....8......2..7..1.5..4....53...1..7...6..32...8..6.5....9..4....3......97.."
+    ),
+    "9×9, Golden Nugget": (
+        ".......39.....1..5..3.5.8....8.9...6.7...2...1..4.......9.8..5..2....6..4..7....."
+    ),
+    "9×9, AI Escargot": (
+        "1....7.9..3..2...8..96..5....53..9...1..8...26....4...3......1..4......7..7...3.."
+    ),
+}
 MAZES = ((10, 12, 2), (20, 25, 2), (30, 40, 3))  # side, cells of the path at least, how many
 QUICK = 16  # passes at most
 
@@ -145,6 +159,8 @@ def sudokus() -> Iterator[tuple[Task, np.ndarray, str]]:
         task = Sudoku(*box)
         for x_input in task.generator(0, clues)(number)[0]:
             yield task, x_input, f"{task.size}×{task.size}, {(x_input > task.blank).sum()} clues"
+    for name, text in KNOWN.items():
+        yield Sudoku(), Sudoku().encode(text), name
 
 
 def mazes() -> Iterator[tuple[Task, np.ndarray, str]]:

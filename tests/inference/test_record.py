@@ -1,5 +1,7 @@
 """Test-time compute: the batch engine, what is read off a record, and the choices."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,6 +52,28 @@ def test_the_plain_trajectory_is_the_papers_evaluation(recorded, model, puzzles,
     assert ours.hits == paper.hits
     assert ours.cell == pytest.approx(paper.cell)
     assert ours.first_answers[:, :7].equal(paper.first_answers)
+
+
+def test_an_answer_that_has_settled_is_not_judged_again(model, puzzles, monkeypatch):
+    class Counting(Sudoku):
+        judged = 0
+
+        def judge(self, x_input, y, y_true):
+            self.judged += len(y)
+            return super().judge(x_input, y, y_true)
+
+    def settled(x_input, puzzle_id, state):
+        step = forward(x_input, puzzle_id, state)
+        return replace(step, y_hat=torch.nn.functional.one_hot(x_input, 6).float())
+
+    forward, split = model.forward, puzzles.splits["val"]
+    monkeypatch.setattr(model, "forward", settled)
+    for run in (
+        lambda task: evaluate(model, task, split, 6),
+        lambda task: record_evaluation(model, task, split, Compute(), TRAINED),
+    ):
+        run(task := Counting(2, 2))
+        assert task.judged == len(split)
 
 
 @pytest.mark.parametrize("compute", [{}, {"rollouts": 3, "noise": 0.5}, {"views": 4}])

@@ -138,6 +138,9 @@ class Replay:
     Args:
         model: whose parameters learn
         advance: of puzzles in hand and keys, (batch,) int64
+
+    Raises:
+        InputError: at the first call, of what waits for the device, and the like
     """
 
     def __init__(self, model: nn.Module, advance: Advance) -> None:
@@ -162,12 +165,21 @@ class Replay:
             torch.is_autocast_enabled(device),
             cache_enabled=False,
         )
-        with without_cache:
-            return torch.cuda.make_graphed_callables(
-                _OfTensors(self.model, self.advance, carry),
-                own,  # type: ignore[arg-type]  # any nesting of tensors
-                allow_unused_input=True,
-            )
+        # Recording is done on a stream of its own, of which the optimizer is no concern.
+        torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+        try:
+            with without_cache:
+                return torch.cuda.make_graphed_callables(
+                    _OfTensors(self.model, self.advance, carry[:0]),
+                    own,  # type: ignore[arg-type]  # any nesting of tensors
+                    allow_unused_input=True,
+                )
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"train.compile=max cannot record this training step as a CUDA graph ({reason}); "
+                f"take train.compile=default"
+            ) from error
 
 
 class _OfTensors(nn.Module):
