@@ -175,7 +175,7 @@ def bubbles(
             label, (x, y), (0, above), textcoords="offset points", ha="center", fontsize=8
         )
     axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel, ylim=(-18, 112), yticks=range(0, 101, 20))
-    axes.margins(x=0.15)
+    axes.margins(x=0.27)
     axes.grid(alpha=0.3)
     axes.set_title("the area of a circle is the number of parameters", fontsize=9)
     _write(figure, path, says)
