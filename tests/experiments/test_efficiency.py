@@ -78,4 +78,4 @@ def test_the_rendered_table_is_what_the_results_give():
         assert filled(document, {"efficiency_cpu": files["md"]}) == document, "run make tables"
     with Image.open(RENDERED / "efficiency_cpu.png") as picture:
         assert picture.text["Description"] == digest(files), "run make tables"
-    assert len(SUBJECTS) == 15
+    assert len(SUBJECTS) == 16
