@@ -147,7 +147,7 @@ def test_two_configs_are_measured_in_turns(capsys):
     ("arguments", "said"),
     [
         (["nope"], "nope is no experiment, nor a model file or folder; experiments: arc1, arc2"),
-        (["nope"], "sudoku_laptop; models: maze, maze-10x10, sudoku"),
+        (["nope"], "sudoku_laptop; models: maze, maze-10x10, maze-laptop, sudoku"),
         (["sudoku_5x5"], "did you mean sudoku_"),
         (["sudoku-4x4", "model.dim=3"], "sudoku-4x4 is a trained model"),
         (["sudoku-4x4", "--task", "maze"], "the model has seq_len=16"),
