@@ -53,7 +53,7 @@ def ship(run: Path, name: str, evaluations: Sequence[Path] = (), note: str | Non
         raise InputError(f"{run} has weights of {size:,} bytes; {_MOST_BYTES:,} are the most")
     config = {key: value for key, value in checkpoint.config.items() if key not in _LEFT_OUT}
     for part in (config, *(config.get("sizes") or [])):
-        if "path" in part["data"]:  # of one machine
+        if "path" in part.get("data", {}):  # of one machine
             part["data"] = {**part["data"], "path": None}
     manifest = checkpoint.contents["trm"]["manifest"]
     how = {"config": config, "manifest": manifest, "step": checkpoint.step}
