@@ -11,6 +11,7 @@ from trm.evaluate import run_evaluation
 from trm.inference.evaluation import evaluate
 from trm.support import devices
 from trm.support.devices import autocast, keep_freed_memory, pick_precision
+from trm.support.operations import Products
 from trm.train import run_training
 
 CPU = torch.device("cpu")
@@ -18,9 +19,10 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(params=[True, False])
 def native(request, monkeypatch):
-    """A CPU with and one without instructions for bfloat16."""
+    """A CPU with and one without fast products of bfloat16."""
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: request.param)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(devices, "_bfloat16_gain", lambda: 5.0)
     return request.param
 
 
@@ -28,6 +30,20 @@ def test_auto_goes_by_what_the_cpu_can(native):
     assert pick_precision("auto", CPU) == ("bf16-mixed" if native else "32-true")
     assert pick_precision("32-true", CPU) == "32-true"
     assert pick_precision("auto", torch.device("mps")) == "32-true"
+
+
+def test_instructions_that_are_slow_are_not_used(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(devices, "_bfloat16_gain", lambda: 0.5)
+    assert pick_precision("auto", CPU) == "32-true"
+
+
+def test_what_is_timed_does_not_depend_on_the_caller():
+    devices._bfloat16_gain.cache_clear()
+    with torch.device("meta"), torch.autocast("cpu", torch.bfloat16), Products() as products:
+        gain = devices._bfloat16_gain()
+    assert 0 < gain < 1000
+    assert not products.counts
 
 
 def test_what_asks_for_bfloat16_gets_it_for_products_alone(native):
@@ -42,7 +58,7 @@ def test_training_validation_and_test_run_alike(native, tiny_config, capsys):
     result = run_training(tiny_config())
     assert result["precision"] == ("bf16-mixed" if native else "32-true")
     said = capsys.readouterr().out
-    assert f"{result['precision']} ({'with' if native else 'without'} native bfloat16" in said
+    assert f"{result['precision']} (bfloat16 products are {'' if native else 'not '}fast" in said
     path = result["config"]["run_dir"]
     asked = compose("evaluate", f"checkpoint={path}", "device=cpu")
     found = run_evaluation(asked)
@@ -96,6 +112,7 @@ def test_a_shipped_model_is_as_good_in_bfloat16(name):
 @pytest.mark.parametrize("seq", [16, 300])
 def test_plain_attention_is_attention(seq, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(devices, "_bfloat16_gain", lambda: 5.0)
     model = tiny_model(seq_len=seq, mixing="attention", positions="rotary", n=1, T=1)
     mixing = model.net.blocks[0].mixing
     q, k, v = torch.randn(3, 2, 4, seq, 8, dtype=torch.bfloat16)
