@@ -67,6 +67,7 @@ def test_the_page_s_selector_takes_the_steadiest_of_the_valid(module):
         residuals=torch.tensor([[0.5, 0.1, 0.3], [0.5, 0.1, 0.3]])[..., None],
         confidence=torch.zeros(2, 3),
         valid=torch.tensor([[True, False, True], [False, False, False]]),
+        cost=torch.zeros(2, 3),
         answer=torch.zeros(2, 3, dtype=torch.int64),
     )
     every = torch.ones(2, 3, dtype=torch.bool)

@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import tiny_model
+from trm.data.puzzles import PuzzleSet
 from trm.inference.compute import Compute
 from trm.inference.evaluation import evaluate
 from trm.inference.record import record_evaluation
 from trm.inference.selectors import Signals, select_trajectory
+from trm.inference.solver import Solver
 from trm.inference.starts import views
-from trm.models.recursion import Trained
+from trm.models.recursion import RecursiveModel, State, Step, Trained
 from trm.support.errors import InputError
 from trm.tasks import Arc, Maze, Sudoku
+from trm.tasks.maze import PATH, SPACE, START
 
 TRAINED = Trained(N_sup=6)
 
@@ -136,6 +140,7 @@ def signals(**given):
         "residuals": torch.tensor([[0.5, 0.0], [0.1, 0.3], [0.0, 0.1], [0.4, 0.5]]),
         "confidence": torch.tensor([0.7, 0.6, 0.5, 0.9]),
         "valid": torch.tensor([True, False, False, True]),
+        "cost": torch.tensor([5.0, 1.0, 2.0, 5.0]),
         "answer": torch.tensor([7, 5, 7, 8]),
     }
     return Signals(**(plain | given))
@@ -143,7 +148,14 @@ def signals(**given):
 
 @pytest.mark.parametrize(
     ("select", "expected"),
-    [("halting", 1), ("residual", 2), ("confidence", 3), ("validity", 3), ("majority", 0)],
+    [
+        ("halting", 1),
+        ("residual", 2),
+        ("confidence", 3),
+        ("validity", 3),
+        ("majority", 0),
+        ("cost", 0),
+    ],
 )
 def test_each_selector_takes_the_trajectory_it_says(select, expected):
     every = torch.ones(4, dtype=torch.bool)
@@ -158,6 +170,12 @@ def test_only_candidates_are_chosen_and_of_equal_majorities_the_surer():
     )
     pairs = signals(answer=torch.tensor([1, 2, 1, 2]))
     assert select_trajectory("majority", pairs, torch.ones(4, dtype=torch.bool)) == 1
+
+
+def test_the_valid_answer_that_costs_least_is_chosen():
+    every = torch.ones(4, dtype=torch.bool)
+    assert select_trajectory("cost", signals(cost=torch.tensor([5.0, 1, 2, 4])), every) == 3
+    assert select_trajectory("cost", signals(valid=torch.zeros(4).bool()), every) == 0
 
 
 def test_a_surer_model_is_believed_later(recorded):
@@ -190,6 +208,59 @@ def test_what_cannot_be_is_refused(compute, message):
 
 def test_validity_needs_rules():
     model = tiny_model(vocab_size=12, seq_len=900).eval()
-    for compute in (Compute(select="validity"), Compute(stop="first_valid")):
+    for changes in (
+        {"select": "validity"},
+        {"select": "cost"},
+        {"stop": "first_valid"},
+        {"stop": "all_valid"},
+    ):
+        compute = Compute(**changes)
         with pytest.raises(InputError, match="arc has no rules"):
             compute.for_model(Arc(), model, 16)
+
+
+class Wanderer(RecursiveModel):
+    """Knows two ways through a maze: the long one at step 2, the short at 3, the long again at 4.
+
+    Later by two steps where the start is not in the first cell, as in a turned view.
+    """
+
+    def __init__(self, task: Maze) -> None:
+        super().__init__()
+        self.task, self.weight = task, torch.nn.Parameter(torch.zeros(1))
+
+    def initial_state(self, batch_size, generator=None):
+        return State(torch.zeros(batch_size, 1, 1), torch.zeros(batch_size, 1, 1))
+
+    def forward(self, x_input, puzzle_id, state):
+        taken = state.y + 1
+        short = self.task.shortest_path(x_input)
+        long = torch.where((x_input == SPACE) & (short != PATH), PATH, x_input)
+        time = (taken[:, 0] - 2 * (x_input[:, :1] != START)).long()
+        y = torch.where(time == 3, short, torch.where((time == 2) | (time == 4), long, x_input))
+        y_hat = 9 * torch.nn.functional.one_hot(y, self.task.vocab_size).float()
+        return Step(y_hat, torch.zeros(len(y)), State(taken, state.z))
+
+
+@pytest.mark.parametrize(
+    ("views", "max_steps", "steps", "answer"),
+    [
+        (1, 9, 2, "S Gooo###"),  # the first that is valid
+        (2, 9, 4, "SoG   ###"),  # the other view has its first: this one had the short way before
+        (2, 3, 3, "SoG   ###"),  # the other view has none yet
+        (2, 1, 1, "S G   ###"),
+    ],
+)
+def test_each_trajectory_keeps_its_best_answer_until_all_have_one(views, max_steps, steps, answer):
+    task, trained = Maze(3), Trained(loss="softmax")
+    compute = Compute(max_steps, views=views, stop="all_valid", select="cost")
+    maze, path = task.encode("S G   ###"), task.encode("SoG   ###")
+    (solution,) = Solver(Wanderer(task), task, compute, trained).solve("S G   ###")
+    assert (solution.answer, solution.steps) == (answer, steps)
+    puzzles = PuzzleSet(maze[None], path[None], np.zeros(1, dtype=np.int64))
+    record = record_evaluation(Wanderer(task), task, puzzles, compute, trained)
+    found = record.outcome()
+    assert found.hits["optimal"].item() == (answer == "SoG   ###")
+    assert found.steps.item() == steps * views
+    with pytest.raises(AssertionError, match="kept"):
+        replace(record, compute=Compute(9, views=views)).outcome(stop="all_valid")

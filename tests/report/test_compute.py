@@ -31,7 +31,7 @@ def test_rows_say_what_each_amount_of_compute_costs(evaluated):
     assert [row["passes_per_puzzle"] for row in steps] == [9, 18, 36], "T (n + 1) = 9 a step"
     by_select = [row for row in rows if row["kind"] == "trajectories"]
     assert {row["select"] for row in by_select} == {
-        *("halting", "residual", "confidence", "majority", "validity")
+        *("halting", "residual", "confidence", "majority", "validity", "cost")
     }
     assert {row["steps_per_puzzle"] for row in by_select} == {8, 16}
     assert rows[-1]["kind"] == "run"

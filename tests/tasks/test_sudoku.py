@@ -92,6 +92,14 @@ def test_the_solver_counts_all_288_grids_of_4x4():
     assert SudokuGenerator(2, 2, seed=0).count_solutions([0] * 16, at_most=1000) == 288
 
 
+def test_whether_there_is_an_answer_is_known_unless_it_takes_too_long(monkeypatch):
+    task = Sudoku(2, 2)
+    assert task.has_answer(task.encode("1" + "." * 15)) is True
+    assert task.has_answer(task.encode("123." + "...4" + "." * 8)) is False
+    monkeypatch.setattr("trm.tasks.sudoku_generator._MAX_BRANCHES", 1)
+    assert task.has_answer(task.encode("." * 16)) is None
+
+
 def test_too_few_clues_are_refused():
     with pytest.raises(InputError, match="clues=3"):
         SudokuGenerator(2, 2, seed=0).puzzle(3)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from trm.inference.search import Search
-from trm.inference.selectors import Stop, selector
+from trm.inference.selectors import BY_RULES, Stop, selector
 from trm.models.recursion import RecursiveModel
 from trm.support.errors import InputError, check_at_least, check_between, check_choice
 from trm.tasks.base import Task
@@ -30,10 +30,12 @@ class Compute:
         noise: standard deviation of the Gaussian noise that rollouts beyond the first get on ``y``
             and ``z`` before every supervision step; the entries of both have root mean square 1
         select: which trajectory answers: ``halting``, ``residual``, ``confidence``, ``majority``,
-            ``validity`` (see ``trm.inference.selectors``), or ``package.function`` of one's own
+            ``validity``, ``cost`` (see ``trm.inference.selectors``), or ``package.function`` of
+            one's own
         stop: what ends a puzzle before ``max_steps``: nothing, the first trajectory that says it is
-            solved, or the first whose answer obeys the rules. ``select`` then chooses among those
-            that ended it
+            solved, the first whose answer obeys the rules, or the last: with ``all_valid`` each
+            goes on until all have a valid answer, and keeps the best that it had, which costs
+            least and of those is the latest. ``select`` then chooses among those that ended it
         sure: halting probability above which a trajectory counts as saying so
         seed: of starts, noise, views and guesses
         search: how a trajectory goes on that has thought and found no answer; None for just so
@@ -84,7 +86,8 @@ class Compute:
         Raises:
             InputError: a choice by validity for a task without rules
         """
-        if not task.has_rules and (self.stop == "first_valid" or self.select == "validity"):
+        asks_rules = self.stop.endswith("_valid") or self.select in BY_RULES
+        if asks_rules and not task.has_rules:
             raise InputError(
                 f"{task.name} has no rules by which an answer could be checked; choose "
                 f"select=halting, and stop=first_halted or stop=all"

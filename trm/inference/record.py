@@ -92,7 +92,8 @@ class EvaluationRecord:
             sure: see ``Compute``
         """
         stop = self.compute.stop if stop is None else stop
-        assert self.compute.stop in ("all", stop), "steps that were not run cannot be read off"
+        was_run = stop == self.compute.stop or (self.compute.stop == "all" and stop != "all_valid")
+        assert was_run, "neither steps that were not run nor answers kept can be read off"
         signals = self.signals[:steps, :, :trajectories]
         among = candidates(stop, self.compute.sure if sure is None else sure, signals)
         ends = among.any(-1)
@@ -132,7 +133,7 @@ def record_evaluation(
 ) -> EvaluationRecord:
     """Evaluate a model on puzzles with any amount of compute, and keep what each step gave.
 
-    Memory grows by about 35 bytes per puzzle, step and trajectory.
+    Memory grows by about 40 bytes per puzzle, step and trajectory.
 
     Args:
         model: put into eval mode and onto ``device``
@@ -186,6 +187,7 @@ class _RecordBuilder:
             residuals=torch.zeros(*shape, len(parts)),
             confidence=torch.zeros(shape),
             valid=torch.zeros(shape, dtype=torch.bool),
+            cost=torch.zeros(shape),
             answer=torch.zeros(shape, dtype=torch.int64),
         )
         self.before = torch.zeros(*shape[1:], task.cells, dtype=torch.uint8)

@@ -32,6 +32,7 @@ class RolloutStep:
         pins: cells that a search has written and not taken back, (batch, R) int64
         guesses: that it has made, those taken back too, (batch, R) int64
         restarts: how often it started anew, (batch, R) int64
+        hopeless: puzzles that all their searches have given up, (batch,) bool
     """
 
     index: Tensor
@@ -43,6 +44,7 @@ class RolloutStep:
     pins: Tensor
     guesses: Tensor
     restarts: Tensor
+    hopeless: Tensor
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ class _PuzzlesInHand(Batched):
     wait: Tensor  # (batch, R), steps until a search decides something
     guesses: Tensor  # (batch, R)
     restarts: Tensor  # (batch, R)
+    refusals: Tensor  # (batch, R)
+    kept: Tensor  # (batch, R, cells), the best valid answer so far, where it is kept
+    kept_cost: Tensor  # (batch, R), infinite until there is one
 
 
-_OF_A_SEARCH = "x_input", "state", "wait", "guesses", "restarts"  # what it may change
+# What a search may change.
+_OF_A_SEARCH = "x_input", "state", "wait", "guesses", "restarts", "refusals"
 
 
 @torch.inference_mode()
@@ -150,6 +156,9 @@ class _Runner:
             torch.full_like(none, self.searching.think if self.searching else 0),
             none,
             none,
+            none,
+            none[..., None].expand(*shape, self.task.cells),
+            torch.full(shape, torch.inf, device=self.device),
         )
 
     def _shown(self, question: Tensor) -> Tensor:
@@ -173,25 +182,33 @@ class _Runner:
         question = batch.question.repeat_interleave(shape[1], 0)
         if self.task.has_rules:
             valid = self.task.is_valid(question, y)
+        cost = self.task.cost(y)
+        if compute.stop == "all_valid":
+            y, cost = _best(batch, y, valid, cost)
+            batch = replace(batch, kept=y.view(*shape, -1), kept_cost=cost.view(shape))
+            valid = cost < torch.inf
         signals = Signals(
             halting_logit(out, self.trained.halting).float().view(shape),
             torch.stack(_changes(out.state, state), 1).view(*shape, -1),
             torch.exp(-self.loss(out.y_hat, turned)).float().mean(-1).view(shape),
             valid.view(shape),
+            cost.view(shape),
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
         )
         steps, among = batch.steps + 1, candidates(compute.stop, compute.sure, signals)
+        hopeless = self._is_hopeless(batch)
         assert compute.max_steps is not None, "for_model fills it in"
         step = RolloutStep(
             batch.index,
             steps,
             y.view(*shape, -1),
             signals,
-            ended=among.any(1) | (steps >= compute.max_steps),
+            ended=among.any(1) | hopeless | (steps >= compute.max_steps),
             choice=select_trajectory(compute.select, signals, among),
             pins=self._pins(batch),
             guesses=batch.guesses,
             restarts=batch.restarts,
+            hopeless=hopeless,
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
         batch = replace(batch, steps=steps, state=state, wait=batch.wait - 1)
@@ -199,6 +216,12 @@ class _Runner:
             batch = self._searched(self.searching, batch, out)
             self.searching.forget(self._numbers(batch)[step.ended].flatten().tolist())
         return batch, step
+
+    def _is_hopeless(self, batch: _PuzzlesInHand) -> Tensor:
+        """Tell which puzzles all searches have given up, (batch,) bool."""
+        if self.searching is None:
+            return torch.zeros_like(batch.steps, dtype=torch.bool)
+        return self.searching.search.gives_up(batch.refusals).all(1)
 
     def _pins(self, batch: _PuzzlesInHand) -> Tensor:
         """Count what a search has written into the puzzles, (batch, R) int64."""
@@ -224,6 +247,7 @@ class _Runner:
             batch.wait,
             batch.guesses,
             batch.restarts,
+            batch.refusals,
         ).map(lambda h: h.flatten(0, 1))
         chances = probabilities(self.trained.loss, out.y_hat[rows])
         says = None if out.contradiction is None else out.contradiction[rows] > 0
@@ -232,6 +256,15 @@ class _Runner:
         sought = sought.map(lambda h: h.unflatten(0, batch.wait.shape))
         changed = {name: getattr(sought, name) for name in _OF_A_SEARCH}
         return replace(batch, **changed)
+
+
+def _best(batch: _PuzzlesInHand, y: Tensor, valid: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the best valid answers so far, and their costs; where there is none, the last."""
+    kept, kept_cost = batch.kept.flatten(0, 1), batch.kept_cost.flatten()
+    is_worse = ~valid | (cost > kept_cost)
+    has_kept = kept_cost < torch.inf
+    best = torch.where((is_worse & has_kept)[:, None], kept, y)
+    return best, torch.where(is_worse, kept_cost, cost)
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from trm.support.batched import Batched
 from trm.support.errors import InputError
 
-Stop = Literal["all", "first_halted", "first_valid"]
+Stop = Literal["all", "first_halted", "first_valid", "all_valid"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Signals(Batched):
             (..., R, parts) float32
         confidence: mean over cells of the probability of the token chosen, float32
         valid: bool, the answer obeys the rules; False where a task has none
+        cost: of a valid answer, see ``Task.cost``, float32
         answer: int64 hash of the answer, equal for equal answers
     """
 
@@ -32,6 +33,7 @@ class Signals(Batched):
     residuals: Tensor
     confidence: Tensor
     valid: Tensor
+    cost: Tensor
     answer: Tensor
 
 
@@ -68,7 +70,13 @@ def validity(signals: Signals, among: Tensor) -> Tensor:
     return signals.valid.float() + signals.halting.sigmoid() / 2
 
 
-_BUILT_IN = (halting, residual, confidence, majority, validity)
+def cost(signals: Signals, among: Tensor) -> Tensor:
+    """Prefer the valid answer that costs least, and of several the first."""
+    return torch.where(signals.valid, -signals.cost, -torch.inf)
+
+
+_BUILT_IN = (halting, residual, confidence, majority, validity, cost)
+BY_RULES = validity.__name__, cost.__name__
 SELECTORS: dict[str, Selector] = {function.__name__: function for function in _BUILT_IN}
 
 
@@ -124,4 +132,6 @@ def candidates(stop: Stop, sure: float, signals: Signals) -> Tensor:
     """
     if stop == "first_halted":
         return signals.halting > log(sure / (1 - sure))
+    if stop == "all_valid":
+        return signals.valid & signals.valid.all(-1, keepdim=True)
     return signals.valid if stop == "first_valid" else torch.zeros_like(signals.valid)

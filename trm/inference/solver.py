@@ -374,17 +374,18 @@ class Solver:
             step.pins[at].tolist(),
             step.guesses[at].tolist(),
             step.restarts[at].tolist(),
+            step.hopeless[rows].tolist(),
             strict=True,
         )
-        for place, y, valid, halting, confidence, steps, pins, guesses, restarts in plain:
-            question, problem = x_input[place].numpy(), None
+        for place, y, valid, halting, confidence, steps, pins, guesses, restarts, hopeless in plain:
+            question, answer, problem = x_input[place].numpy(), self.task.decode(y), None
             if self.task.has_rules and not valid:
-                problem = f"not solved: {self.task.explain(question, y)}"
+                answer, problem = self._unsolved(question, y, hopeless)
             yield (
                 place,
                 Solution(
                     self.task.decode(question),
-                    self.task.decode(y),
+                    answer,
                     valid if self.task.has_rules else None,
                     problem,
                     halting,
@@ -397,3 +398,14 @@ class Solver:
                     task=self.task,
                 ),
             )
+
+    def _unsolved(
+        self, question: np.ndarray, y: np.ndarray, hopeless: bool
+    ) -> tuple[str | None, str]:
+        """Return what to show of an answer that breaks the rules, and what to say."""
+        if self.task.has_answer(question) is False:
+            return None, "unsolvable: no answer keeps what is given and the rules"
+        problem = f"not solved: {self.task.explain(question, y)}"
+        if hopeless:
+            problem += "; the model takes it for unsolvable, start after start, and gave up"
+        return self.task.decode(y), problem

@@ -1,17 +1,19 @@
 """Accuracy against compute: what more steps, trajectories and early exit buy."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from rich.table import Table
 
 from trm.inference.evaluation import doubling
 from trm.inference.record import EvaluationRecord
-from trm.inference.selectors import SELECTORS, Stop
+from trm.inference.selectors import BY_RULES, SELECTORS, Stop
 from trm.report.fitting import Fitting
 from trm.report.plots import banded
 from trm.report.tables import percent
 from trm.results.statistics import accuracy
+
+_EARLY: tuple[Stop, ...] = ("first_halted", "first_valid")  # what a run to the end can tell of
 
 
 def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any]]:
@@ -46,12 +48,12 @@ def against_compute(record: EvaluationRecord, passes: int) -> list[dict[str, Any
             add("steps", steps, 1)
         has_rules = "valid" in record.hits
         selectors = dict.fromkeys([*SELECTORS, run.select])  # one's own among them, each once
-        if not has_rules:
-            del selectors["validity"]
+        for select in BY_RULES if not has_rules else ():
+            del selectors[select]
         for select in selectors if R > 1 else ():
             for count in doubling(R)[1:]:
                 add("trajectories", S, count, select=select)
-        for stop in get_args(Stop)[1:]:
+        for stop in _EARLY:
             for count in doubling(R) if stop != "first_valid" or has_rules else ():
                 add("early exit", S, count, stop=stop)
     add("run", S, R)
@@ -80,7 +82,12 @@ def compute_table(rows: list[dict[str, Any]]) -> Fitting:
 
 def name_of(row: dict[str, Any]) -> str:
     """Say how many trajectories ran until when, and by what one of them was chosen."""
-    last = {"all": f"step {row['max_steps']}", "first_halted": "halted", "first_valid": "valid"}
+    last = {
+        "all": f"step {row['max_steps']}",
+        "first_halted": "halted",
+        "first_valid": "valid",
+        "all_valid": "all valid",
+    }
     name = f"{row['trajectories']}, {last[row['stop']]}"
     return name + (f", {_selector_name(row)}" if row["trajectories"] > 1 else "")
 

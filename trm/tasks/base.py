@@ -256,6 +256,13 @@ class Task(ABC):
         """Return the task of such puzzles with so many cells; None if there is none."""
         return None
 
+    def cost(self, y: Tensor) -> Tensor:
+        """Return what valid answers cost, (batch,) float32 of (batch, cells); less is better.
+
+        All the same unless a task says, as mazes do by the length of a path.
+        """
+        return torch.zeros(len(y), device=y.device)
+
     def explain(self, x_input: np.ndarray, y: np.ndarray | None = None) -> str | None:
         """Say which rule is broken by (cells,) ``x_input``, or by ``y`` as its answer.
 
@@ -265,6 +272,13 @@ class Task(ABC):
             return None
         grids = (torch.from_numpy(np.ascontiguousarray(a)).long()[None] for a in (x_input, y))
         return None if self.is_valid(*grids).item() else "the answer breaks the rules"
+
+    def has_answer(self, x_input: np.ndarray) -> bool | None:
+        """Tell by other means than a model whether (cells,) ``x_input`` has an answer.
+
+        For the words to somebody whose puzzle was not solved. None where nobody knows.
+        """
+        return None
 
     def given(self, x_input: np.ndarray) -> np.ndarray:
         """Mark, as (cells,) bool, the cells that an answer must keep. None unless a task says."""

@@ -89,6 +89,10 @@ class Maze(Task):
         optimal[rows] = length == self.path_cells(x_input[rows])
         return judged | {"optimal": optimal}
 
+    def cost(self, y: Tensor) -> Tensor:
+        """Count the marked cells of paths."""
+        return (y == PATH).sum(1).float()
+
     def path_cells(self, x_input: Tensor) -> Tensor:
         """Count the cells of a shortest path, both ends included: (batch,) int64; 0 if none."""
         far = distances(self._grid(x_input != WALL), self._grid(x_input == START))

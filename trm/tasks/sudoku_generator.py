@@ -125,6 +125,14 @@ class SudokuGenerator:
         """Count solutions, but stop at ``at_most``."""
         return sum(1 for _ in islice(self.solutions(grid), at_most))
 
+    def has_solution(self, x_input: np.ndarray) -> bool | None:
+        """Tell whether (cells,) tokens have a solution; None if the search is given up."""
+        grid = (x_input.astype(int) - BLANK).tolist()
+        try:
+            return self.count_solutions(grid, at_most=1) > 0
+        except _GaveUpError:
+            return None
+
     def _remove_clues(self, solution: list[int], clues: int) -> list[int]:
         puzzle = list(solution)
         left = len(puzzle)
