@@ -378,9 +378,10 @@ class Solver:
             strict=True,
         )
         for place, y, valid, halting, confidence, steps, pins, guesses, restarts, hopeless in plain:
-            question, answer, problem = x_input[place].numpy(), self.task.decode(y), None
-            if self.task.has_rules and not valid:
-                answer, problem = self._unsolved(question, y, hopeless)
+            question, is_wrong = x_input[place].numpy(), self.task.has_rules and not valid
+            answer, problem = (
+                self._unsolved(question, y, hopeless) if is_wrong else (self.task.decode(y), None)
+            )
             yield (
                 place,
                 Solution(
