@@ -25,6 +25,7 @@ SHOWN = {  # a row of the README's table, by how it begins, and where its number
     "Sudoku-Extreme, search of at most 5,760 passes": ("gpu_sudoku_search", "sudoku"),
     "Sudoku-Extreme, this search by `sudoku-laptop`": ("laptop_sudoku_search", "sudoku-laptop"),
     "Maze-Hard, until an answer is valid": ("gpu_maze_hard_first_valid", "maze"),
+    "Maze-Hard, the shortest of four views": ("gpu_maze_hard_shortest", "maze"),
     "Maze-Hard, likewise by `maze-laptop`": ("laptop_maze_hard_first_valid", "maze-laptop"),
     "Sudoku 6×6": ("sudoku_6x6_trm_mlp_seed0", None),
     "Maze 10×10": ("maze_10x10_trm_att_seed0", None),
