@@ -27,6 +27,7 @@ _LEAVING = {  # how long a puzzle is thought about, by compute.stop
     "all": "after",
     "first_halted": "until it says solved, at most",
     "first_valid": "until an answer is valid, at most",
+    "all_valid": "until all views' answers are valid, of which the shortest counts, at most",
 }
 _LEFT_OUT = ("run_dir", "ckpt_path", "init_from", "logger", "callbacks", "trainer", "debug")
 
