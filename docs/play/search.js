@@ -12,15 +12,13 @@ const NO_OTHER = Math.fround(0.995); // of two symbols together, above which a c
 const POSSIBLE = Math.fround(0.02); // below which a symbol is not tried
 const LESS = 0.25; // of what may be wrong is taken for possible after each fresh start,
 const DOUBTS = 4; // so many times
-const GIVE_UP = 10; // starts in a row at which the model calls a contradiction before any guess
 
 /**
  * A search in depth: pin what is sure, else guess, and take back what contradicts.
  *
  * What it decides upon (`sought`) is never changed, only replaced: the puzzle as it was asked
  * (`question`) and with what was written into it (`xInput`), the model's `state`, the passes to
- * `wait` until the next decision, the numbers of `guesses` and `restarts`, and of the `refusals`: starts
- * in a row at which the model called a contradiction before any guess.
+ * `wait` until the next decision, and the numbers of `guesses` and `restarts`.
  */
 export class Searching {
   constructor(task, model, { think = model.NSup, seed = 0 } = {}) {
@@ -49,7 +47,6 @@ export class Searching {
     const { blank } = this.task;
     const likely = this.likely(shares);
     // A full grid that obeyed the rules would have been an answer.
-    const refusals = contradicts && !this.guesses.length ? sought.refusals + 1 : 0;
     const isDead = contradicts || this.task.contradicts(xInput) || !xInput.includes(blank);
     if (!isDead) {
       const pinned = this.pinned(sought, likely);
@@ -58,12 +55,7 @@ export class Searching {
       }
       this.guesses.push(this.guess(sought, likely));
     }
-    return this.tryNext({ ...sought, refusals }, isDead ? "take back" : "guess");
-  }
-
-  /** Tell whether a search has no hope left. */
-  givesUp({ refusals }) {
-    return refusals >= GIVE_UP;
+    return this.tryNext(sought, isDead ? "take back" : "guess");
   }
 
   /** Return the probabilities of the symbols of each cell, those of other tokens left out. */

@@ -13,8 +13,7 @@ export function defaultMaxSteps(task, model, search) {
 }
 
 /**
- * Think, and yield what every pass gave, up to the first valid answer, the end of a search's hope, or
- * `maxSteps`.
+ * Think, and yield what every pass gave, up to the first valid answer or `maxSteps`.
  *
  * @param question tokens
  * @param options.seed of the start and of the search's fresh starts
@@ -26,7 +25,7 @@ export async function* trajectory(model, task, question, options = {}) {
   const searching = search && task.blank !== null ? new Searching(task, model, { seed }) : null;
   const state = model.initialState(seed);
   const wait = searching?.think ?? Infinity;
-  let sought = { question, xInput: question, state, wait, guesses: 0, restarts: 0, refusals: 0 };
+  let sought = { question, xInput: question, state, wait, guesses: 0, restarts: 0 };
   for (let steps = 1; steps <= maxSteps; steps++) {
     const { xInput, guesses, restarts } = sought;
     const guessed = searching?.guessed ?? [];
@@ -35,15 +34,14 @@ export async function* trajectory(model, task, question, options = {}) {
     const shares = probabilities(out.yHat, task.vocabSize);
     const y = argmax(out.yHat, task.vocabSize);
     const valid = task.isValid(question, y);
-    const hopeless = searching?.givesUp(sought) ?? false;
-    const ended = valid || hopeless || steps === maxSteps;
+    const ended = valid || steps === maxSteps;
     sought = { ...sought, state: out.state, wait: sought.wait - 1, decision: null };
     if (!ended && sought.wait <= 0) {
       sought = searching.decide(sought, shares, out.contradiction > 0);
     }
     const time = performance.now() - start;
     const { decision } = sought;
-    const said = { y, shares, valid, hopeless, ended, qHat: out.qHat };
+    const said = { y, shares, valid, ended, qHat: out.qHat };
     yield { steps, maxSteps, xInput, guesses, restarts, guessed, decision, time, ...said };
     if (ended) return;
   }

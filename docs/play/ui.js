@@ -206,7 +206,7 @@ async function step() {
   }
 }
 
-function conclude({ valid, hopeless, y, guesses, restarts, xInput }) {
+function conclude({ valid, y, guesses, restarts, xInput }) {
   playing = false;
   const took = passesSaid(passes.length);
   if (valid) {
@@ -215,9 +215,6 @@ function conclude({ valid, hopeless, y, guesses, restarts, xInput }) {
     const searched = written ? ` Its search wrote in ${count(written, "cell")}${guessed}.` : "";
     const rule = task.describeAnswer(question, y);
     say(`Solved in ${took} and ${number(time)} ms: ${rule}.${searched}`, "good");
-  } else if (hopeless) {
-    const starts = `at ${count(restarts, "start")} in a row`;
-    say(`Gave up after ${took}: the model called this a contradiction ${starts}. Is a number mistyped?`, "bad");
   } else {
     const broken = task.game === "maze" ? null : task.explain(y);
     const why = broken?.words ?? "the marks are not one unbroken path from S to G";

@@ -37,7 +37,7 @@ const calls = {
     const task = taskOf("sudoku", side);
     const model = { NSup: 24, randomState: (keys) => `state of ${keys}` };
     const searching = new Searching(task, model);
-    let sought = { question: Uint8Array.from(question), guesses: 0, restarts: 0, refusals: 0, wait: 0 };
+    let sought = { question: Uint8Array.from(question), guesses: 0, restarts: 0, wait: 0 };
     sought = { ...sought, xInput: sought.question };
     return rounds.map(({ state, shares, contradicts }) => {
       sought = searching.decide({ ...sought, state }, Float32Array.from(shares), contradicts);

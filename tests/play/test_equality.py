@@ -100,14 +100,14 @@ def test_a_search_decides_alike_on_the_same_probabilities(call, seed):
     )
     searching = Searching(Search().for_model(task, 24), task, trajectories=1, seed=0)
     none = torch.zeros(1, dtype=torch.int64)
-    sought = Sought(none, question, question, state_of(0), none, none, none, none)
+    sought = Sought(none, question, question, state_of(0), none, none, none)
     decisions = set()
     for i, other in enumerate(theirs):
         sought = Sought(**{**vars(sought), "state": state_of(i)})
         before = sought
         sought = searching.decide(sought, shares[i][None], says[i][None])
         assert sought.x_input[0].tolist() == other["xInput"]
-        for name in ("wait", "guesses", "restarts", "refusals"):
+        for name in ("wait", "guesses", "restarts"):
             assert getattr(sought, name).item() == other[name]
         if sought.restarts > before.restarts:
             key = counter_rng.key(0, 4, 0, before.restarts.item()).item() % 2**64

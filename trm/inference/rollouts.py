@@ -32,7 +32,6 @@ class RolloutStep:
         pins: cells that a search has written and not taken back, (batch, R) int64
         guesses: that it has made, those taken back too, (batch, R) int64
         restarts: how often it started anew, (batch, R) int64
-        hopeless: puzzles that all their searches have given up, (batch,) bool
     """
 
     index: Tensor
@@ -44,7 +43,6 @@ class RolloutStep:
     pins: Tensor
     guesses: Tensor
     restarts: Tensor
-    hopeless: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,13 +58,11 @@ class _PuzzlesInHand(Batched):
     wait: Tensor  # (batch, R), steps until a search decides something
     guesses: Tensor  # (batch, R)
     restarts: Tensor  # (batch, R)
-    refusals: Tensor  # (batch, R)
     kept: Tensor  # (batch, R, cells), the best valid answer so far, where it is kept
     kept_cost: Tensor  # (batch, R), infinite until there is one
 
 
-# What a search may change.
-_OF_A_SEARCH = "x_input", "state", "wait", "guesses", "restarts", "refusals"
+_OF_A_SEARCH = "x_input", "state", "wait", "guesses", "restarts"  # what it may change
 
 
 @torch.inference_mode()
@@ -156,7 +152,6 @@ class _Runner:
             torch.full_like(none, self.searching.think if self.searching else 0),
             none,
             none,
-            none,
             none[..., None].expand(*shape, self.task.cells),
             torch.full(shape, torch.inf, device=self.device),
         )
@@ -196,32 +191,33 @@ class _Runner:
             counter_rng.mix(self.word ^ counter_rng.mix(y)).sum(-1).view(shape),
         )
         steps, among = batch.steps + 1, candidates(compute.stop, compute.sure, signals)
-        hopeless = self._is_hopeless(batch)
         assert compute.max_steps is not None, "for_model fills it in"
         step = RolloutStep(
             batch.index,
             steps,
             y.view(*shape, -1),
             signals,
-            ended=among.any(1) | hopeless | (steps >= compute.max_steps),
+            ended=among.any(1) | (steps >= compute.max_steps),
             choice=select_trajectory(compute.select, signals, among),
             pins=self._pins(batch),
             guesses=batch.guesses,
             restarts=batch.restarts,
-            hopeless=hopeless,
         )
         state = out.state.map(lambda h: h.unflatten(0, shape))
         batch = replace(batch, steps=steps, state=state, wait=batch.wait - 1)
         if self.searching is not None:
-            batch = self._searched(self.searching, batch, out)
+            before, batch = batch, self._searched(self.searching, batch, out)
+            step = replace(step, ended=step.ended | self._is_hopeless(before, batch))
             self.searching.forget(self._numbers(batch)[step.ended].flatten().tolist())
         return batch, step
 
-    def _is_hopeless(self, batch: _PuzzlesInHand) -> Tensor:
-        """Tell which puzzles all searches have given up, (batch,) bool."""
-        if self.searching is None:
-            return torch.zeros_like(batch.steps, dtype=torch.bool)
-        return self.searching.search.gives_up(batch.refusals).all(1)
+    def _is_hopeless(self, before: _PuzzlesInHand, after: _PuzzlesInHand) -> Tensor:
+        """Tell which puzzles have no answer, (batch,) bool: a search that fails first asks."""
+        asks = (before.restarts == 0).all(1) & (after.restarts > 0).any(1)
+        for row in asks.nonzero()[:, 0].tolist():
+            question = after.question[row].cpu().numpy()
+            asks[row] = self.task.has_answer(question) is False
+        return asks
 
     def _pins(self, batch: _PuzzlesInHand) -> Tensor:
         """Count what a search has written into the puzzles, (batch, R) int64."""
@@ -247,7 +243,6 @@ class _Runner:
             batch.wait,
             batch.guesses,
             batch.restarts,
-            batch.refusals,
         ).map(lambda h: h.flatten(0, 1))
         chances = probabilities(self.trained.loss, out.y_hat[rows])
         says = None if out.contradiction is None else out.contradiction[rows] > 0

@@ -30,8 +30,7 @@ class Search:
     contradiction, the last guess is taken back with all that came after it, and the next symbol of
     its cell is tried from the state in which the model was then. When there is no other, the guess
     before is taken back; when there is none, the trajectory starts anew from a random state, and
-    takes less for certain than before. It gives up when the model has called the puzzle a
-    contradiction before any guess at one start after the other: a judgement, not a proof.
+    takes less for certain than before.
 
     Attributes:
         think: supervision steps before the first pin, and a third of them after each fresh start;
@@ -39,7 +38,6 @@ class Search:
         every: supervision steps after a pin, and twice as many after a guess; None for a twelfth
             of ``think``
         sure: probability above which a cell is pinned, at first
-        give_up: starts in a row that must end so; None for never
 
     Raises:
         InputError: a value out of range
@@ -48,10 +46,9 @@ class Search:
     think: int | None = None
     every: int | None = None
     sure: float = 0.98
-    give_up: int | None = 10
 
     def __post_init__(self) -> None:
-        check_at_least(1, think=self.think, every=self.every, give_up=self.give_up)
+        check_at_least(1, think=self.think, every=self.every)
         check_between(0, 1, sure=self.sure)
 
     def for_model(self, task: Task, N_sup: int) -> "Search":
@@ -67,10 +64,6 @@ class Search:
             )
         think = self.think or N_sup
         return replace(self, think=think, every=self.every or max(1, think // _EVERY))
-
-    def gives_up(self, refusals: Tensor) -> Tensor:
-        """Tell which trajectories have no hope left, by how often their model refused in a row."""
-        return refusals >= (self.give_up or float("inf"))
 
     def pinned(self, sought: "Sought", likely: Tensor, blank: int) -> Tensor:
         """Write into the open cells what is sure, (batch, cells) int64.
@@ -122,8 +115,6 @@ class Sought(Batched):
         wait: supervision steps until something is decided, (batch,) int64
         guesses: made so far, those taken back too, (batch,) int64
         restarts: fresh starts so far, (batch,) int64
-        refusals: of the starts so far, those in a row at which the model called a contradiction
-            before any guess, (batch,) int64
     """
 
     number: Tensor
@@ -133,7 +124,6 @@ class Sought(Batched):
     wait: Tensor
     guesses: Tensor
     restarts: Tensor
-    refusals: Tensor
 
 
 @dataclass
@@ -193,14 +183,12 @@ class Searching:
         if not len(rows):
             return decided
         dead = is_dead.tolist()
-        refused = [False] * len(dead) if contradicts is None else contradicts.tolist()
         changed = []
         for row in rows.tolist():
             here, guesses = sought[row : row + 1], self._of(sought, row)
-            refusals = here.refusals + 1 if refused[row] and not guesses else 0 * here.refusals
             if not dead[row]:
                 guesses.append(self._guess(here, likely[row], is_open[row]))
-            changed.append(replace(self._try_next(here, guesses), refusals=refusals))
+            changed.append(self._try_next(here, guesses))
         return decided.map(lambda all, some: all.index_copy(0, rows, some), Sought.cat(changed))
 
     def _of(self, sought: Sought, row: int) -> list[_Guess]:

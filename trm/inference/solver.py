@@ -374,13 +374,12 @@ class Solver:
             step.pins[at].tolist(),
             step.guesses[at].tolist(),
             step.restarts[at].tolist(),
-            step.hopeless[rows].tolist(),
             strict=True,
         )
-        for place, y, valid, halting, confidence, steps, pins, guesses, restarts, hopeless in plain:
+        for place, y, valid, halting, confidence, steps, pins, guesses, restarts in plain:
             question, is_wrong = x_input[place].numpy(), self.task.has_rules and not valid
             answer, problem = (
-                self._unsolved(question, y, hopeless) if is_wrong else (self.task.decode(y), None)
+                self._unsolved(question, y) if is_wrong else (self.task.decode(y), None)
             )
             yield (
                 place,
@@ -400,13 +399,8 @@ class Solver:
                 ),
             )
 
-    def _unsolved(
-        self, question: np.ndarray, y: np.ndarray, hopeless: bool
-    ) -> tuple[str | None, str]:
+    def _unsolved(self, question: np.ndarray, y: np.ndarray) -> tuple[str | None, str]:
         """Return what to show of an answer that breaks the rules, and what to say."""
         if self.task.has_answer(question) is False:
             return None, "unsolvable: no answer keeps what is given and the rules"
-        problem = f"not solved: {self.task.explain(question, y)}"
-        if hopeless:
-            problem += "; the model takes it for unsolvable, start after start, and gave up"
-        return self.task.decode(y), problem
+        return self.task.decode(y), f"not solved: {self.task.explain(question, y)}"

@@ -276,7 +276,8 @@ class Task(ABC):
     def has_answer(self, x_input: np.ndarray) -> bool | None:
         """Tell by other means than a model whether (cells,) ``x_input`` has an answer.
 
-        For the words to somebody whose puzzle was not solved. None where nobody knows.
+        Asked of puzzles at which a search has failed once, and of those that were not solved, to
+        tell them from puzzles without any answer. None where nobody knows.
         """
         return None
 
