@@ -330,14 +330,13 @@ def file_name(result: Mapping[str, Any]) -> str:
     return f"{result['task']}_{name}.json"
 
 
-def size_and_depth(config: TrainingConfig) -> tuple[int, int]:
+def size_and_depth(config: TrainingConfig) -> tuple[int, int | None]:
     """Return how many parameters a config's model has, and its effective depth.
 
-    The identifier rows of ARC count with neither.
+    The identifier rows of ARC count with neither. None of networks that are not the paper's.
     """
     if config.counts_identifiers:
         config = config.changed("model", identifiers=1)
     with torch.device("meta"):
         model = build_model(config.model, build(config.task, Task, "task"))
-    assert isinstance(model, TinyRecursiveModel)  # as all models of the paper are
-    return model.size, model.effective_depth
+    return model.size, model.effective_depth if isinstance(model, TinyRecursiveModel) else None
