@@ -52,11 +52,11 @@ def pick_device(name: str) -> torch.device:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Tell whether a device multiplies bfloat16 matrices at least twice as fast as float32's.
 
-    GPUs since Ampere do, and of CPUs those with AMX and AMD's with AVX512-BF16 (4 to 6 times).
-    Without instructions for it bfloat16 is emulated (6 to 70 times as slow as float32). Having them
-    is not enough: Intel's with AVX512-BF16 whose AMX a hypervisor hides take twice as long as in
-    float32. So a CPU that has them is timed, once in a process, in some 30 ms; no CPU known is near
-    the limit, hence a run that is continued on its machine finds the same.
+    GPUs since Ampere do. CPUs without AVX512-BF16 or AMX emulate them (6 to 70 times as slow as
+    float32), but having such instructions is not enough: an AMD EPYC is 4 to 6 times as fast, an
+    Intel Xeon whose AMX a hypervisor hides half as fast. So a CPU that has them is timed, once in a
+    process, in some 30 ms. Nothing measured is near the limit: a run that is continued on its
+    machine finds the same.
     """
     if device.type == "cuda":
         with torch.cuda.device(device):
