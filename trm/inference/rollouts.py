@@ -256,10 +256,9 @@ class _Runner:
 def _best(batch: _PuzzlesInHand, y: Tensor, valid: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
     """Return the best valid answers so far, and their costs; where there is none, the last."""
     kept, kept_cost = batch.kept.flatten(0, 1), batch.kept_cost.flatten()
-    is_worse = ~valid | (cost > kept_cost)
-    has_kept = kept_cost < torch.inf
-    best = torch.where((is_worse & has_kept)[:, None], kept, y)
-    return best, torch.where(is_worse, kept_cost, cost)
+    is_best = valid & (cost <= kept_cost)
+    is_shown = is_best | (kept_cost == torch.inf)
+    return torch.where(is_shown[:, None], y, kept), torch.where(is_best, cost, kept_cost)
 
 
 def _changes(new: Batched, old: Batched) -> list[Tensor]:
